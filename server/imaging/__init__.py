@@ -1,0 +1,1 @@
+"""What is stored: studies and series in, masks out."""

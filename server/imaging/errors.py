@@ -1,0 +1,158 @@
+"""What can go wrong with stored images, each with its HTTP status.
+
+Problem
+├── SeriesNotFound, StudyNotFound, UploadNotFound, BatchNotFound   404
+├── FileRefused        422  this file cannot be read, and why
+├── NothingReadable    422  none of the files could be read
+├── SeriesConflict     409  the same SeriesInstanceUID with other content
+├── ParserFailed       422  the limited child died over these files
+├── ResultInvalid      422  a worker's mask that cannot be offered
+└── tus: OffsetMismatch 409, ChecksumMismatch 460, TooLarge 413, UploadInvalid 400, UploadGone 410, UploadBusy 423
+"""
+
+from collections.abc import Sequence
+
+from server.core.errors import Problem
+
+
+class StudyNotFound(Problem):
+    """No such study, or not for this user."""
+
+    status = 404
+    code = "study_not_found"
+    title = "Study not found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such study that you may see.")
+
+
+class SeriesNotFound(Problem):
+    """No such series, or not for this user."""
+
+    status = 404
+    code = "series_not_found"
+    title = "Series not found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such series that you may see.")
+
+
+class UploadNotFound(Problem):
+    """No such upload, or not for this user or job."""
+
+    status = 404
+    code = "upload_not_found"
+    title = "Upload not found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such upload.")
+
+
+class BatchNotFound(Problem):
+    """No such batch of uploads of this user."""
+
+    status = 404
+    code = "batch_not_found"
+    title = "Batch not found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such batch of uploads.")
+
+
+class NothingReadable(Problem):
+    """None of the files could be read; `refused` says why for each."""
+
+    status = 422
+    code = "nothing_readable"
+    title = "No readable series"
+
+    def __init__(self, refused: Sequence[dict[str, str]]) -> None:
+        self.refused = list(refused)
+        self.extra = {"refused": self.refused}
+        if len(self.refused) == 1:
+            self.code = self.refused[0]["code"]
+        sentences = [f"{entry['filename']}: {entry['detail']}" for entry in self.refused[:3]]
+        if len(self.refused) > 3:  # noqa: PLR2004
+            sentences.append(f"… and {len(self.refused) - 3} more files.")
+        super().__init__(" ".join(sentences) or "The request holds no files.")
+
+
+class SeriesConflict(Problem):
+    """The same series identifier is already stored with other content."""
+
+    status = 409
+    code = "series_conflict"
+    title = "Series already stored with other content"
+
+    def __init__(self, refused: Sequence[dict[str, str]]) -> None:
+        self.extra = {"refused": list(refused)}
+        super().__init__(
+            f"{refused[0]['filename']}: this series is already stored with other content; "
+            "repeat the upload with ?replace=true to make it the new revision."
+        )
+
+
+class ResultInvalid(Problem):
+    """A worker's mask does not lie on the grid, has unknown labels, or could not be proven."""
+
+    status = 422
+    code = "result_invalid"
+    title = "The result cannot be offered"
+
+
+class OffsetMismatch(Problem):
+    """The chunk does not start where the upload stands."""
+
+    status = 409
+    code = "offset_mismatch"
+    title = "Wrong offset"
+
+    def __init__(self, *, expected: int, got: int) -> None:
+        self.expected = expected
+        super().__init__(f"The upload stands at byte {expected}, the chunk starts at {got}.")
+
+
+class ChecksumMismatch(Problem):
+    """A chunk or the whole does not have the declared digest."""
+
+    status = 460
+    code = "checksum_mismatch"
+    title = "Wrong checksum"
+
+
+class TooLarge(Problem):
+    """More bytes than are allowed or were declared."""
+
+    status = 413
+    code = "too_large"
+    title = "Too large"
+
+
+class UploadInvalid(Problem):
+    """A header of the upload protocol is missing or malformed."""
+
+    status = 400
+    code = "upload_invalid"
+    title = "Malformed upload request"
+
+
+class UploadGone(Problem):
+    """The upload was not finished in time and has been dropped."""
+
+    status = 410
+    code = "upload_expired"
+    title = "Upload expired"
+
+    def __init__(self) -> None:
+        super().__init__("The upload was not finished in time; start it again.")
+
+
+class UploadBusy(Problem):
+    """Another request is writing to the same upload."""
+
+    status = 423
+    code = "upload_busy"
+    title = "Upload in use"
+
+    def __init__(self) -> None:
+        super().__init__("Another request is writing to this upload; ask where it stands and go on from there.")

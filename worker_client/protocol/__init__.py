@@ -1,0 +1,1 @@
+"""The wire contract between server and worker. Needs msgspec and nothing else; both sides import it."""

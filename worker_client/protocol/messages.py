@@ -36,7 +36,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
 # ── values ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class ModelName(Part):
+class ModelName(Part, kw_only=True):
     """A model as both sides name it; the digest is that of its weights."""
 
     name: Name
@@ -44,7 +44,7 @@ class ModelName(Part):
     sha256: Digest
 
 
-class Software(Part):
+class Software(Part, kw_only=True):
     """What runs on the worker, for the administrator to read."""
 
     version: str
@@ -55,7 +55,7 @@ class Software(Part):
     system: str = ""
 
 
-class Capabilities(Part):
+class Capabilities(Part, kw_only=True):
     """What the worker can do. `vram_mb` is 0 on a CPU."""
 
     device: str
@@ -64,14 +64,14 @@ class Capabilities(Part):
     labels: tuple[str, ...] = ()
 
 
-class Held(Part):
+class Held(Part, kw_only=True):
     """A job by its attempt: the pair that decides whose word counts."""
 
     job: Ulid
     fence: Fence
 
 
-class Running(Held):
+class Running(Held, kw_only=True):
     """A job that the worker is computing right now."""
 
     attempt: int = 1
@@ -79,7 +79,7 @@ class Running(Held):
     pct: Percent = 0.0
 
 
-class Kept(Held):
+class Kept(Held, kw_only=True):
     """A finished answer in the worker's outbox that was never acknowledged."""
 
     kind: Literal["result", "failed"]
@@ -87,13 +87,13 @@ class Kept(Held):
     epoch: str = ""
 
 
-class Verdict(Held):
+class Verdict(Held, kw_only=True):
     """What the server says of one running job or outbox entry."""
 
     verdict: Literal["keep", "revoke", "send_result", "already_done"]
 
 
-class Limits(Part):
+class Limits(Part, kw_only=True):
     """What the server accepts: bytes a message, progress reports a second, bytes an artifact."""
 
     msg: int = 65536
@@ -101,7 +101,7 @@ class Limits(Part):
     artifact_max: int = 268435456
 
 
-class GpuLoad(Part):
+class GpuLoad(Part, kw_only=True):
     """The device at this moment: `util` 0 to 1, memory in MB, temperature in degrees Celsius."""
 
     util: Fraction = 0.0
@@ -109,14 +109,14 @@ class GpuLoad(Part):
     temp: float = 0.0
 
 
-class GridSpec(Part):
+class GridSpec(Part, kw_only=True):
     """A grid: shape X, Y, Z and the affine by rows (16 numbers), voxel index to RAS+ mm."""
 
     shape: Shape
     affine: Annotated[tuple[float, ...], msgspec.Meta(min_length=16, max_length=16)]
 
 
-class InputArtifact(Part):
+class InputArtifact(Part, kw_only=True):
     """One sequence to fetch: compressed C-order little-endian voxels on a RAS+ grid. `url` is a path on the server."""
 
     role: Literal["T1", "T1CE", "T2", "FLAIR"]
@@ -129,7 +129,7 @@ class InputArtifact(Part):
     grid: GridSpec
 
 
-class Output(Part):
+class Output(Part, kw_only=True):
     """Where the answer goes: the roles asked for, the path that takes uploads, and the grid the mask shall lie on."""
 
     roles: tuple[Literal["mask"], ...]
@@ -137,7 +137,7 @@ class Output(Part):
     grid: GridSpec
 
 
-class ResultArtifact(Part):
+class ResultArtifact(Part, kw_only=True):
     """One uploaded file: `artifact` is the id that the upload was given; the mask is uint8 on the output's grid."""
 
     role: Literal["mask"]
@@ -149,7 +149,7 @@ class ResultArtifact(Part):
     grid: GridSpec
 
 
-class Metrics(Part):
+class Metrics(Part, kw_only=True):
     """How the analysis went: seconds by stage, volumes in mL by region, the model that ran, warnings in plain words."""
 
     stage_seconds: dict[str, float] = {}
@@ -162,7 +162,7 @@ class Metrics(Part):
 # ── server -> worker ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Challenge(Message, tag="challenge"):
+class Challenge(Message, tag="challenge", kw_only=True):
     """Server -> worker: the first frame; sign `nonce` (base64, 32 bytes) within 10 seconds."""
 
     nonce: str
@@ -171,7 +171,7 @@ class Challenge(Message, tag="challenge"):
     min_version: str = ""
 
 
-class Welcome(Message, tag="welcome"):
+class Welcome(Message, tag="welcome", kw_only=True):
     """Server -> worker: signed in. `session` grows by one with every sign-in; `resume` answers what hello listed."""
 
     session: int
@@ -183,7 +183,7 @@ class Welcome(Message, tag="welcome"):
     features: tuple[str, ...] = ()
 
 
-class JobOffer(Message, tag="job.offer"):
+class JobOffer(Message, tag="job.offer", kw_only=True):
     """Server -> worker: a job that is already leased to this worker under `fence`; accept within 3 seconds."""
 
     job: Ulid
@@ -201,14 +201,14 @@ class JobOffer(Message, tag="job.offer"):
     trace: str = ""
 
 
-class HeartbeatOk(Message, tag="hb.ok"):
+class HeartbeatOk(Message, tag="hb.ok", kw_only=True):
     """Server -> worker: the leases are renewed, except those in `lost`, which must stop."""
 
     server_time: float
     lost: tuple[Held, ...] = ()
 
 
-class ResultOk(Message, tag="job.result.ok"):
+class ResultOk(Message, tag="job.result.ok", kw_only=True):
     """Server -> worker: the answer is stored; the outbox entry may go. Also said to a duplicate."""
 
     job: Ulid
@@ -216,7 +216,7 @@ class ResultOk(Message, tag="job.result.ok"):
     result_id: str = ""
 
 
-class ResultStale(Message, tag="job.result.stale"):
+class ResultStale(Message, tag="job.result.stale", kw_only=True):
     """Server -> worker: the answer belongs to an attempt that no longer counts; the outbox entry may go."""
 
     job: Ulid
@@ -224,7 +224,7 @@ class ResultStale(Message, tag="job.result.stale"):
     result_id: str = ""
 
 
-class JobCancel(Message, tag="job.cancel"):
+class JobCancel(Message, tag="job.cancel", kw_only=True):
     """Server -> worker: stop this job; said again until `job.cancelled` comes."""
 
     job: Ulid
@@ -233,7 +233,7 @@ class JobCancel(Message, tag="job.cancel"):
     grace_s: float = 5.0
 
 
-class TokenRefreshOk(Message, tag="token.refresh.ok"):
+class TokenRefreshOk(Message, tag="token.refresh.ok", kw_only=True):
     """Server -> worker: a new data token for a job that is still held."""
 
     job: Ulid
@@ -245,7 +245,7 @@ class TokenRefreshOk(Message, tag="token.refresh.ok"):
 # ── worker -> server ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Hello(Message, tag="hello"):
+class Hello(Message, tag="hello", kw_only=True):
     """Worker -> server: who I am, what I can do, what I am running and what I still owe: sign-in and reconcile in one."""
 
     worker_id: Ulid
@@ -260,7 +260,7 @@ class Hello(Message, tag="hello"):
     features: tuple[str, ...] = ()
 
 
-class Ready(Message, tag="ready"):
+class Ready(Message, tag="ready", kw_only=True):
     """Worker -> server: how many more jobs I take (`credits`), and how busy I am."""
 
     credits: Annotated[int, msgspec.Meta(ge=0, le=64)]
@@ -269,14 +269,14 @@ class Ready(Message, tag="ready"):
     draining: bool = False
 
 
-class JobAccept(Message, tag="job.accept"):
+class JobAccept(Message, tag="job.accept", kw_only=True):
     """Worker -> server: I have started on it."""
 
     job: Ulid
     fence: Fence
 
 
-class JobDecline(Message, tag="job.decline"):
+class JobDecline(Message, tag="job.decline", kw_only=True):
     """Worker -> server: not me, not now; ask me again in `retry_after` seconds at the earliest."""
 
     job: Ulid
@@ -285,7 +285,7 @@ class JobDecline(Message, tag="job.decline"):
     retry_after: float = 10.0
 
 
-class Heartbeat(Message, tag="hb"):
+class Heartbeat(Message, tag="hb", kw_only=True):
     """Worker -> server: alive; renews exactly the leases listed in `jobs`."""
 
     session: int
@@ -294,7 +294,7 @@ class Heartbeat(Message, tag="hb"):
     jobs: tuple[Held, ...] = ()
 
 
-class JobProgress(Message, tag="job.progress"):
+class JobProgress(Message, tag="job.progress", kw_only=True):
     """Worker -> server: how far the stage is, in per cent of the stage; newest only, may be lost."""
 
     job: Ulid
@@ -306,7 +306,7 @@ class JobProgress(Message, tag="job.progress"):
     eta: float | None = None
 
 
-class JobPreview(Message, tag="job.preview"):
+class JobPreview(Message, tag="job.preview", kw_only=True):
     """Worker -> server: the labels so far: uint8 C-order voxels, zlib-deflated, base64; at most 48 KiB, at most 2 Hz."""
 
     job: Ulid
@@ -317,7 +317,7 @@ class JobPreview(Message, tag="job.preview"):
     labels: str
 
 
-class JobResult(Message, tag="job.result"):
+class JobResult(Message, tag="job.result", kw_only=True):
     """Worker -> server: finished, and every artifact is uploaded. Said again until it is acknowledged."""
 
     job: Ulid
@@ -328,7 +328,7 @@ class JobResult(Message, tag="job.result"):
     metrics: Metrics = Metrics()
 
 
-class JobFailed(Message, tag="job.failed"):
+class JobFailed(Message, tag="job.failed", kw_only=True):
     """Worker -> server: it cannot be done (`retryable` false) or not by this attempt. `detail` names no patient."""
 
     job: Ulid
@@ -339,14 +339,14 @@ class JobFailed(Message, tag="job.failed"):
     detail: str = ""
 
 
-class JobCancelled(Message, tag="job.cancelled"):
+class JobCancelled(Message, tag="job.cancelled", kw_only=True):
     """Worker -> server: stopped as asked."""
 
     job: Ulid
     fence: Fence
 
 
-class JobRelease(Message, tag="job.release"):
+class JobRelease(Message, tag="job.release", kw_only=True):
     """Worker -> server: I give it back unfinished, so that nobody waits for the lease."""
 
     job: Ulid
@@ -354,7 +354,7 @@ class JobRelease(Message, tag="job.release"):
     reason: Literal["shutdown", "oom_guard", "owner"]
 
 
-class TokenRefresh(Message, tag="token.refresh"):
+class TokenRefresh(Message, tag="token.refresh", kw_only=True):
     """Worker -> server: my data token runs out before I am done."""
 
     job: Ulid
@@ -364,13 +364,13 @@ class TokenRefresh(Message, tag="token.refresh"):
 # ── both directions ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Drain(Message, tag="drain"):
+class Drain(Message, tag="drain", kw_only=True):
     """Both ways: no new offers from now on; `deadline` in seconds from now, if there is one."""
 
     deadline: float | None = None
 
 
-class Error(Message, tag="error"):
+class Error(Message, tag="error", kw_only=True):
     """Both ways: a frame could not be served. `temporary`: the same may succeed later."""
 
     code: str
@@ -379,7 +379,7 @@ class Error(Message, tag="error"):
     supported: tuple[str, ...] = ()
 
 
-class Bye(Message, tag="bye"):
+class Bye(Message, tag="bye", kw_only=True):
     """Both ways: the last frame before a close, since the close frame's reason does not arrive (Daphne drops it)."""
 
     code: int
@@ -389,13 +389,13 @@ class Bye(Message, tag="bye"):
     jitter_s: float = 0.0
 
 
-class Ping(Message, tag="ping"):
+class Ping(Message, tag="ping", kw_only=True):
     """Both ways: answer with the same `ts`."""
 
     ts: float
 
 
-class Pong(Message, tag="pong"):
+class Pong(Message, tag="pong", kw_only=True):
     """Both ways: the answer to a ping."""
 
     ts: float

@@ -2,10 +2,8 @@
 
 Problem
 ├── SeriesNotFound, StudyNotFound, UploadNotFound, BatchNotFound   404
-├── FileRefused        422  this file cannot be read, and why
 ├── NothingReadable    422  none of the files could be read
 ├── SeriesConflict     409  the same SeriesInstanceUID with other content
-├── ParserFailed       422  the limited child died over these files
 ├── ResultInvalid      422  a worker's mask that cannot be offered
 └── tus: OffsetMismatch 409, ChecksumMismatch 460, TooLarge 413, UploadInvalid 400, UploadGone 410, UploadBusy 423
 """
@@ -13,6 +11,9 @@ Problem
 from collections.abc import Sequence
 
 from server.core.errors import Problem
+
+SHOWN = 3
+"""How many refused files a sentence names; the list beside it has them all."""
 
 
 class StudyNotFound(Problem):
@@ -67,14 +68,10 @@ class NothingReadable(Problem):
     title = "No readable series"
 
     def __init__(self, refused: Sequence[dict[str, str]]) -> None:
-        self.refused = list(refused)
-        self.extra = {"refused": self.refused}
-        if len(self.refused) == 1:
-            self.code = self.refused[0]["code"]
-        sentences = [f"{entry['filename']}: {entry['detail']}" for entry in self.refused[:3]]
-        if len(self.refused) > 3:  # noqa: PLR2004
-            sentences.append(f"… and {len(self.refused) - 3} more files.")
-        super().__init__(" ".join(sentences) or "The request holds no files.")
+        sentences = [f"{entry['filename']}: {entry['detail']}" for entry in refused[:SHOWN]]
+        if len(refused) > SHOWN:
+            sentences.append(f"… and {len(refused) - SHOWN} more.")
+        super().__init__(" ".join(sentences) or "The request holds no files.", extra={"refused": list(refused)})
 
 
 class SeriesConflict(Problem):
@@ -85,10 +82,9 @@ class SeriesConflict(Problem):
     title = "Series already stored with other content"
 
     def __init__(self, refused: Sequence[dict[str, str]]) -> None:
-        self.extra = {"refused": list(refused)}
         super().__init__(
-            f"{refused[0]['filename']}: this series is already stored with other content; "
-            "repeat the upload with ?replace=true to make it the new revision."
+            f"{refused[0]['filename']}: {refused[0]['detail']}",
+            extra={"refused": list(refused)},
         )
 
 

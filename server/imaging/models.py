@@ -77,7 +77,9 @@ class Series(models.Model):
     spacing_mm = models.JSONField(help_text="[i, j, k] of the stored grid.")
     affine = models.JSONField(help_text="4x4, index on the stored grid to world mm, RAS+.")
     frame_of_reference_uid = models.CharField(max_length=64, blank=True)
-    content_sha256 = models.CharField(max_length=64, help_text="Digest of voxels and geometry, whatever the file names.")
+    content_sha256 = models.CharField(
+        max_length=64, help_text="Digest of voxels and geometry, whatever the file names."
+    )
     source = models.CharField(max_length=8, choices=Source)
     folder = models.CharField(max_length=255, help_text="Relative to DATA_DIR: volume.nii.gz and the original files.")
     volume_sha256 = models.CharField(max_length=64)

@@ -1,0 +1,1 @@
+"""What an analysis leaves behind: NIfTI masks, DICOM SEG objects, reports."""

@@ -1,9 +1,9 @@
 """What can be wrong with a frame, and the codes that a connection is closed with.
 
-    ProtocolError
-    ├── UnknownType      a type that this side does not know: answered, never fatal
-    ├── BadFrame         not JSON, or the fields are off: fatal (4503)
-    └── FrameTooLarge    over the limit: never sent; fatal when it arrives (4503)
+ProtocolError
+├── UnknownType      a type that this side does not know: answered, never fatal
+├── BadFrame         not JSON, or the fields are off: fatal (4503)
+└── FrameTooLarge    over the limit: never sent; fatal when it arrives (4503)
 """
 
 from enum import IntEnum

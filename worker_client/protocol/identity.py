@@ -22,7 +22,7 @@ def challenge_text(*, nonce: str, host: str, worker_id: str, boot_id: str) -> by
 
 
 def enrol_text(*, token: str, name: str, public_key: str) -> bytes:
-    """What the enrolment's `proof` signs: whoever enrols holds the private key. `public_key` is base64, 32 bytes raw."""
+    """What the enrolment proof signs: who enrols holds the private key. `public_key` is base64 of 32 raw bytes."""
     return f"seg-worker-enrol-v1|{token}|{name}|{public_key}".encode()
 
 

@@ -36,7 +36,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
 # ── values ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class ModelName(Part, kw_only=True):
+class ModelName(Part, frozen=True, kw_only=True):
     """A model as both sides name it; the digest is that of its weights."""
 
     name: Name
@@ -44,7 +44,7 @@ class ModelName(Part, kw_only=True):
     sha256: Digest
 
 
-class Software(Part, kw_only=True):
+class Software(Part, frozen=True, kw_only=True):
     """What runs on the worker, for the administrator to read."""
 
     version: str
@@ -55,7 +55,7 @@ class Software(Part, kw_only=True):
     system: str = ""
 
 
-class Capabilities(Part, kw_only=True):
+class Capabilities(Part, frozen=True, kw_only=True):
     """What the worker can do. `vram_mb` is 0 on a CPU."""
 
     device: str
@@ -64,14 +64,14 @@ class Capabilities(Part, kw_only=True):
     labels: tuple[str, ...] = ()
 
 
-class Held(Part, kw_only=True):
+class Held(Part, frozen=True, kw_only=True):
     """A job by its attempt: the pair that decides whose word counts."""
 
     job: Ulid
     fence: Fence
 
 
-class Running(Held, kw_only=True):
+class Running(Held, frozen=True, kw_only=True):
     """A job that the worker is computing right now."""
 
     attempt: int = 1
@@ -79,7 +79,7 @@ class Running(Held, kw_only=True):
     pct: Percent = 0.0
 
 
-class Kept(Held, kw_only=True):
+class Kept(Held, frozen=True, kw_only=True):
     """A finished answer in the worker's outbox that was never acknowledged."""
 
     kind: Literal["result", "failed"]
@@ -87,13 +87,13 @@ class Kept(Held, kw_only=True):
     epoch: str = ""
 
 
-class Verdict(Held, kw_only=True):
+class Verdict(Held, frozen=True, kw_only=True):
     """What the server says of one running job or outbox entry."""
 
     verdict: Literal["keep", "revoke", "send_result", "already_done"]
 
 
-class Limits(Part, kw_only=True):
+class Limits(Part, frozen=True, kw_only=True):
     """What the server accepts: bytes a message, progress reports a second, bytes an artifact."""
 
     msg: int = 65536
@@ -101,7 +101,7 @@ class Limits(Part, kw_only=True):
     artifact_max: int = 268435456
 
 
-class GpuLoad(Part, kw_only=True):
+class GpuLoad(Part, frozen=True, kw_only=True):
     """The device at this moment: `util` 0 to 1, memory in MB, temperature in degrees Celsius."""
 
     util: Fraction = 0.0
@@ -109,14 +109,14 @@ class GpuLoad(Part, kw_only=True):
     temp: float = 0.0
 
 
-class GridSpec(Part, kw_only=True):
+class GridSpec(Part, frozen=True, kw_only=True):
     """A grid: shape X, Y, Z and the affine by rows (16 numbers), voxel index to RAS+ mm."""
 
     shape: Shape
     affine: Annotated[tuple[float, ...], msgspec.Meta(min_length=16, max_length=16)]
 
 
-class InputArtifact(Part, kw_only=True):
+class InputArtifact(Part, frozen=True, kw_only=True):
     """One sequence to fetch: compressed C-order little-endian voxels on a RAS+ grid. `url` is a path on the server."""
 
     role: Literal["T1", "T1CE", "T2", "FLAIR"]
@@ -129,7 +129,7 @@ class InputArtifact(Part, kw_only=True):
     grid: GridSpec
 
 
-class Output(Part, kw_only=True):
+class Output(Part, frozen=True, kw_only=True):
     """Where the answer goes: the roles asked for, the path that takes uploads, and the grid the mask shall lie on."""
 
     roles: tuple[Literal["mask"], ...]
@@ -137,7 +137,7 @@ class Output(Part, kw_only=True):
     grid: GridSpec
 
 
-class ResultArtifact(Part, kw_only=True):
+class ResultArtifact(Part, frozen=True, kw_only=True):
     """One uploaded file: `artifact` is the id that the upload was given; the mask is uint8 on the output's grid."""
 
     role: Literal["mask"]
@@ -149,7 +149,7 @@ class ResultArtifact(Part, kw_only=True):
     grid: GridSpec
 
 
-class Metrics(Part, kw_only=True):
+class Metrics(Part, frozen=True, kw_only=True):
     """How the analysis went: seconds by stage, volumes in mL by region, the model that ran, warnings in plain words."""
 
     stage_seconds: dict[str, float] = {}
@@ -162,7 +162,7 @@ class Metrics(Part, kw_only=True):
 # ── server -> worker ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Challenge(Message, tag="challenge", kw_only=True):
+class Challenge(Message, tag="challenge", frozen=True, kw_only=True):
     """Server -> worker: the first frame; sign `nonce` (base64, 32 bytes) within 10 seconds."""
 
     nonce: str
@@ -171,7 +171,7 @@ class Challenge(Message, tag="challenge", kw_only=True):
     min_version: str = ""
 
 
-class Welcome(Message, tag="welcome", kw_only=True):
+class Welcome(Message, tag="welcome", frozen=True, kw_only=True):
     """Server -> worker: signed in. `session` grows by one with every sign-in; `resume` answers what hello listed."""
 
     session: int
@@ -183,7 +183,7 @@ class Welcome(Message, tag="welcome", kw_only=True):
     features: tuple[str, ...] = ()
 
 
-class JobOffer(Message, tag="job.offer", kw_only=True):
+class JobOffer(Message, tag="job.offer", frozen=True, kw_only=True):
     """Server -> worker: a job that is already leased to this worker under `fence`; accept within 3 seconds."""
 
     job: Ulid
@@ -201,14 +201,14 @@ class JobOffer(Message, tag="job.offer", kw_only=True):
     trace: str = ""
 
 
-class HeartbeatOk(Message, tag="hb.ok", kw_only=True):
+class HeartbeatOk(Message, tag="hb.ok", frozen=True, kw_only=True):
     """Server -> worker: the leases are renewed, except those in `lost`, which must stop."""
 
     server_time: float
     lost: tuple[Held, ...] = ()
 
 
-class ResultOk(Message, tag="job.result.ok", kw_only=True):
+class ResultOk(Message, tag="job.result.ok", frozen=True, kw_only=True):
     """Server -> worker: the answer is stored; the outbox entry may go. Also said to a duplicate."""
 
     job: Ulid
@@ -216,7 +216,7 @@ class ResultOk(Message, tag="job.result.ok", kw_only=True):
     result_id: str = ""
 
 
-class ResultStale(Message, tag="job.result.stale", kw_only=True):
+class ResultStale(Message, tag="job.result.stale", frozen=True, kw_only=True):
     """Server -> worker: the answer belongs to an attempt that no longer counts; the outbox entry may go."""
 
     job: Ulid
@@ -224,7 +224,7 @@ class ResultStale(Message, tag="job.result.stale", kw_only=True):
     result_id: str = ""
 
 
-class JobCancel(Message, tag="job.cancel", kw_only=True):
+class JobCancel(Message, tag="job.cancel", frozen=True, kw_only=True):
     """Server -> worker: stop this job; said again until `job.cancelled` comes."""
 
     job: Ulid
@@ -233,7 +233,7 @@ class JobCancel(Message, tag="job.cancel", kw_only=True):
     grace_s: float = 5.0
 
 
-class TokenRefreshOk(Message, tag="token.refresh.ok", kw_only=True):
+class TokenRefreshOk(Message, tag="token.refresh.ok", frozen=True, kw_only=True):
     """Server -> worker: a new data token for a job that is still held."""
 
     job: Ulid
@@ -245,8 +245,8 @@ class TokenRefreshOk(Message, tag="token.refresh.ok", kw_only=True):
 # ── worker -> server ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Hello(Message, tag="hello", kw_only=True):
-    """Worker -> server: who I am, what I can do, what I am running and what I still owe: sign-in and reconcile in one."""
+class Hello(Message, tag="hello", frozen=True, kw_only=True):
+    """Worker -> server: who I am, what I can do, what I am running and what I still owe: sign-in and reconcile."""
 
     worker_id: Ulid
     boot_id: Ulid
@@ -260,7 +260,7 @@ class Hello(Message, tag="hello", kw_only=True):
     features: tuple[str, ...] = ()
 
 
-class Ready(Message, tag="ready", kw_only=True):
+class Ready(Message, tag="ready", frozen=True, kw_only=True):
     """Worker -> server: how many more jobs I take (`credits`), and how busy I am."""
 
     credits: Annotated[int, msgspec.Meta(ge=0, le=64)]
@@ -269,14 +269,14 @@ class Ready(Message, tag="ready", kw_only=True):
     draining: bool = False
 
 
-class JobAccept(Message, tag="job.accept", kw_only=True):
+class JobAccept(Message, tag="job.accept", frozen=True, kw_only=True):
     """Worker -> server: I have started on it."""
 
     job: Ulid
     fence: Fence
 
 
-class JobDecline(Message, tag="job.decline", kw_only=True):
+class JobDecline(Message, tag="job.decline", frozen=True, kw_only=True):
     """Worker -> server: not me, not now; ask me again in `retry_after` seconds at the earliest."""
 
     job: Ulid
@@ -285,7 +285,7 @@ class JobDecline(Message, tag="job.decline", kw_only=True):
     retry_after: float = 10.0
 
 
-class Heartbeat(Message, tag="hb", kw_only=True):
+class Heartbeat(Message, tag="hb", frozen=True, kw_only=True):
     """Worker -> server: alive; renews exactly the leases listed in `jobs`."""
 
     session: int
@@ -294,7 +294,7 @@ class Heartbeat(Message, tag="hb", kw_only=True):
     jobs: tuple[Held, ...] = ()
 
 
-class JobProgress(Message, tag="job.progress", kw_only=True):
+class JobProgress(Message, tag="job.progress", frozen=True, kw_only=True):
     """Worker -> server: how far the stage is, in per cent of the stage; newest only, may be lost."""
 
     job: Ulid
@@ -306,8 +306,8 @@ class JobProgress(Message, tag="job.progress", kw_only=True):
     eta: float | None = None
 
 
-class JobPreview(Message, tag="job.preview", kw_only=True):
-    """Worker -> server: the labels so far: uint8 C-order voxels, zlib-deflated, base64; at most 48 KiB, at most 2 Hz."""
+class JobPreview(Message, tag="job.preview", frozen=True, kw_only=True):
+    """Worker -> server: the labels so far: uint8 C-order voxels, zlib, base64; at most 48 KiB and 2 Hz."""
 
     job: Ulid
     fence: Fence
@@ -317,7 +317,7 @@ class JobPreview(Message, tag="job.preview", kw_only=True):
     labels: str
 
 
-class JobResult(Message, tag="job.result", kw_only=True):
+class JobResult(Message, tag="job.result", frozen=True, kw_only=True):
     """Worker -> server: finished, and every artifact is uploaded. Said again until it is acknowledged."""
 
     job: Ulid
@@ -328,7 +328,7 @@ class JobResult(Message, tag="job.result", kw_only=True):
     metrics: Metrics = Metrics()
 
 
-class JobFailed(Message, tag="job.failed", kw_only=True):
+class JobFailed(Message, tag="job.failed", frozen=True, kw_only=True):
     """Worker -> server: it cannot be done (`retryable` false) or not by this attempt. `detail` names no patient."""
 
     job: Ulid
@@ -339,14 +339,14 @@ class JobFailed(Message, tag="job.failed", kw_only=True):
     detail: str = ""
 
 
-class JobCancelled(Message, tag="job.cancelled", kw_only=True):
+class JobCancelled(Message, tag="job.cancelled", frozen=True, kw_only=True):
     """Worker -> server: stopped as asked."""
 
     job: Ulid
     fence: Fence
 
 
-class JobRelease(Message, tag="job.release", kw_only=True):
+class JobRelease(Message, tag="job.release", frozen=True, kw_only=True):
     """Worker -> server: I give it back unfinished, so that nobody waits for the lease."""
 
     job: Ulid
@@ -354,7 +354,7 @@ class JobRelease(Message, tag="job.release", kw_only=True):
     reason: Literal["shutdown", "oom_guard", "owner"]
 
 
-class TokenRefresh(Message, tag="token.refresh", kw_only=True):
+class TokenRefresh(Message, tag="token.refresh", frozen=True, kw_only=True):
     """Worker -> server: my data token runs out before I am done."""
 
     job: Ulid
@@ -364,13 +364,13 @@ class TokenRefresh(Message, tag="token.refresh", kw_only=True):
 # ── both directions ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Drain(Message, tag="drain", kw_only=True):
+class Drain(Message, tag="drain", frozen=True, kw_only=True):
     """Both ways: no new offers from now on; `deadline` in seconds from now, if there is one."""
 
     deadline: float | None = None
 
 
-class Error(Message, tag="error", kw_only=True):
+class Error(Message, tag="error", frozen=True, kw_only=True):
     """Both ways: a frame could not be served. `temporary`: the same may succeed later."""
 
     code: str
@@ -379,7 +379,7 @@ class Error(Message, tag="error", kw_only=True):
     supported: tuple[str, ...] = ()
 
 
-class Bye(Message, tag="bye", kw_only=True):
+class Bye(Message, tag="bye", frozen=True, kw_only=True):
     """Both ways: the last frame before a close, since the close frame's reason does not arrive (Daphne drops it)."""
 
     code: int
@@ -389,13 +389,13 @@ class Bye(Message, tag="bye", kw_only=True):
     jitter_s: float = 0.0
 
 
-class Ping(Message, tag="ping", kw_only=True):
+class Ping(Message, tag="ping", frozen=True, kw_only=True):
     """Both ways: answer with the same `ts`."""
 
     ts: float
 
 
-class Pong(Message, tag="pong", kw_only=True):
+class Pong(Message, tag="pong", frozen=True, kw_only=True):
     """Both ways: the answer to a ping."""
 
     ts: float

@@ -1,0 +1,90 @@
+"""The HTTP API: one document, one shape of error (RFC 9457)."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from ninja import NinjaAPI
+from ninja.errors import AuthenticationError, HttpError, ValidationError
+
+from server.accounts.auth import user_auth
+from server.core.errors import Problem
+from server.dispatch.api import router as dispatch_router
+from server.imaging.api import router as imaging_router
+from server.jobs.api import router as jobs_router
+
+api = NinjaAPI(
+    title="Segwire",
+    version="1",
+    description="MRI segmentation, pushed to a worker the moment it is asked for.",
+    openapi_url="/schema/",
+    docs_url="/docs/",
+    auth=user_auth,
+    urls_namespace="api",
+)
+api.add_router("/mri/segmentation/", jobs_router, tags=["segmentation"])
+api.add_router("/mri/", imaging_router, tags=["imaging"])
+api.add_router("/", dispatch_router, tags=["workers"])
+
+
+def problem_response(*, status: int, code: str, title: str, detail: str, extra: dict[str, Any]) -> HttpResponse:
+    """An application/problem+json answer."""
+    body = {**extra, "type": f"urn:segwire:{code}", "title": title, "status": status, "detail": detail, "code": code}
+    return JsonResponse(body, status=status, content_type="application/problem+json")
+
+
+@api.exception_handler(Problem)
+def on_problem(_request: HttpRequest, problem: Problem) -> HttpResponse:
+    """A refusal that the code means."""
+    return problem_response(
+        status=problem.status,
+        code=problem.code,
+        title=problem.title,
+        detail=problem.detail,
+        extra=dict(problem.extra),
+    )
+
+
+@api.exception_handler(ValidationError)
+def on_validation_error(_request: HttpRequest, error: ValidationError) -> HttpResponse:
+    """A request whose fields are off: each is named, none of its values is repeated."""
+    errors = [{"where": ".".join(str(step) for step in item["loc"]), "what": item["msg"]} for item in error.errors]
+    detail = "; ".join(f"{item['where']}: {item['what']}" for item in errors)
+    return problem_response(
+        status=422, code="invalid_request", title="The request is not as it should be", detail=detail, extra={}
+    )
+
+
+@api.exception_handler(AuthenticationError)
+def on_authentication_error(_request: HttpRequest, _error: AuthenticationError) -> HttpResponse:
+    """Nobody is signed in."""
+    return problem_response(
+        status=401,
+        code="not_signed_in",
+        title="Sign in first",
+        detail="Sign in first, or send a valid bearer token.",
+        extra={},
+    )
+
+
+@api.exception_handler(Http404)
+def on_not_found(_request: HttpRequest, _error: Http404) -> HttpResponse:
+    """Nothing under this address."""
+    return problem_response(
+        status=404, code="not_found", title="Nothing is here", detail="Nothing is at this address.", extra={}
+    )
+
+
+@api.exception_handler(HttpError)
+def on_http_error(_request: HttpRequest, error: HttpError) -> HttpResponse:
+    """A refusal of the framework's own, such as a missing CSRF token or a body that is not JSON."""
+    title = HTTPStatus(error.status_code).phrase
+    return problem_response(
+        status=error.status_code,
+        code=title.lower().replace(" ", "_"),
+        title=title,
+        detail=str(error),
+        extra={},
+    )

@@ -1,0 +1,109 @@
+"""The only reader of the process environment and of `.env`: one frozen value, or a sentence naming what is wrong."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import environ
+
+PROJECT_DIR = Path(__file__).resolve().parents[2]
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+LOG_FORMATS = ("console", "json")
+
+
+class WrongSetting(Exception):
+    """An environment variable has a value that cannot be used."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name = name
+        super().__init__(f"{name}: {reason}")
+
+
+@dataclass(frozen=True)
+class Env:
+    """What the operator has set. Times are in seconds, sizes in bytes."""
+
+    secret_key: str
+    debug: bool
+    allowed_hosts: tuple[str, ...]
+    public_url: str
+    allowed_origins: tuple[str, ...]
+    data_dir: Path
+    database_url: str
+    redis_url: str
+    use_local_inference: bool
+    models_dir: Path
+    log_level: str
+    log_format: str
+
+
+def read(base: Path = PROJECT_DIR) -> Env:
+    """Read and check the environment. Raises WrongSetting naming the variable.
+
+    A value in the process wins over the same one in `.env`.
+    """
+    values = environ.Env()
+    values.prefix = ""
+    if (base / ".env").is_file():
+        environ.Env.read_env(base / ".env", overwrite=False)
+    data_dir = Path(values.str("DATA_DIR", default=str(base / "data"))).expanduser().resolve()
+    public_url = _url(values.str("PUBLIC_URL", default="http://localhost:8000"))
+    debug = _boolean(values, "DEBUG", default=False)
+    hosts = tuple(values.list("ALLOWED_HOSTS", default=[]))
+    origins = tuple(origin.rstrip("/") for origin in values.list("ALLOWED_ORIGINS", default=[]))
+    return Env(
+        secret_key=values.str("SECRET_KEY", default="") or _kept_secret(data_dir),
+        debug=debug,
+        allowed_hosts=hosts or (urlsplit(public_url).hostname or "localhost", "localhost", "127.0.0.1", "[::1]"),
+        public_url=public_url,
+        allowed_origins=tuple(_url(origin, name="ALLOWED_ORIGINS") for origin in origins),
+        data_dir=data_dir,
+        database_url=values.str("DATABASE_URL", default=""),
+        redis_url=values.str("REDIS_URL", default=""),
+        use_local_inference=_boolean(values, "USE_LOCAL_INFERENCE", default=False),
+        models_dir=Path(values.str("MODELS_DIR", default=str(data_dir / "models"))),
+        log_level=_one_of("LOG_LEVEL", values.str("LOG_LEVEL", default="INFO").upper(), LOG_LEVELS),
+        log_format=_one_of("LOG_FORMAT", values.str("LOG_FORMAT", default="console"), LOG_FORMATS),
+    )
+
+
+def _boolean(values: environ.Env, name: str, *, default: bool) -> bool:
+    text = values.str(name, default="").strip().lower()
+    if text == "":
+        return default
+    if text in ("1", "true", "yes", "on"):
+        return True
+    if text in ("0", "false", "no", "off"):
+        return False
+    raise WrongSetting(name, f"{text!r} is neither true nor false")
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise WrongSetting(name, f"{value!r} is none of {', '.join(allowed)}")
+    return value
+
+
+def _url(text: str, *, name: str = "PUBLIC_URL") -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
+        raise WrongSetting(name, f"{text!r} is not a full origin such as https://segwire.example.org")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _kept_secret(data_dir: Path) -> str:
+    """The key that the first start made: a single machine needs no setting. Several processes set SECRET_KEY."""
+    file = data_dir / "secret_key"
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+            out.write(secrets.token_urlsafe(50))
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise WrongSetting("DATA_DIR", f"{data_dir} cannot be written ({error.strerror})") from error
+    return file.read_text().strip()

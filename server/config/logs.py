@@ -1,0 +1,55 @@
+"""Logs: structlog, one static sentence and ids as fields; a line for people or JSON for machines."""
+
+from __future__ import annotations
+
+import logging
+import logging.config
+
+import structlog
+
+
+def logging_config(*, level: str, style: str) -> None:
+    """Send everything, the libraries' lines too, through one formatter on stderr."""
+    shared = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer() if style == "json" else structlog.dev.ConsoleRenderer(colors=False)
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {
+                "all": {
+                    "()": structlog.stdlib.ProcessorFormatter,
+                    "foreign_pre_chain": shared,
+                    "processors": [
+                        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                        structlog.processors.format_exc_info,
+                        renderer,
+                    ]
+                    if style == "json"
+                    else [structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+                }
+            },
+            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "all"}},
+            "root": {"handlers": ["stderr"], "level": level},
+            "loggers": {
+                "daphne": {"level": "WARNING"},
+                "twisted": {"level": "WARNING"},
+                "httpx": {"level": "WARNING"},
+                "django.channels.server": {"level": "WARNING"},
+            },
+        }
+    )

@@ -1,0 +1,12 @@
+"""The product's settings on a fresh data folder."""
+
+import os
+import tempfile
+
+os.environ.setdefault("DATA_DIR", tempfile.mkdtemp(prefix="segwire-test-"))
+os.environ.setdefault("PUBLIC_URL", "http://testserver")
+os.environ.setdefault("LOG_LEVEL", "WARNING")
+
+from server.config.settings import *  # noqa: F403
+
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -11,8 +11,8 @@ http_application = get_asgi_application()
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.urls import URLPattern, path
-from frontend_bridge.routing import websocket_urlpatterns as browser_sockets
 
+from frontend_bridge.routing import websocket_urlpatterns as browser_sockets
 from server.config.sockets import SessionFromKnownOrigin, Unrouted
 from server.dispatch.routing import websocket_urlpatterns as worker_sockets
 

@@ -1,0 +1,57 @@
+"""`python -m server`: web, sockets and dispatcher in one process.
+
+Flow: 3 dispatch
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until SIGTERM or Ctrl-C; the exit code is 1 when the address could not be listened on."""
+    parser = argparse.ArgumentParser(prog="python -m server", description=main.__doc__)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, default=8000, help="port to listen on (default: 8000)")
+    options = parser.parse_args(arguments)
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "server.config.settings")
+    return serve(host=options.host, port=options.port)
+
+
+def serve(*, host: str, port: int) -> int:
+    """Put the parts together and run them. Imports come late: Twisted's reactor must be the asyncio one."""
+    import daphne.server  # noqa: F401  (installs the reactor before anything else asks for one)
+
+    from server.config.asgi import application  # isort: skip
+    from django.conf import settings
+    from twisted.internet import reactor
+
+    from server.launcher.life import Life
+    from server.launcher.local_worker import LocalWorker
+    from server.launcher.web import WebServer
+
+    loop: asyncio.AbstractEventLoop = reactor._asyncioEventloop
+    asyncio.set_event_loop(loop)
+    web = WebServer(
+        application, host=host, port=port, limits=settings.LIMITS, on_ready=lambda: loop.call_soon(life.start, loop)
+    )
+    loopback = "127.0.0.1" if host in ("0.0.0.0", "") else "[::1]" if host == "::" else host  # noqa: S104
+    local_worker = LocalWorker(
+        home=settings.DATA_DIR / "worker",
+        server_url=f"http://{loopback}:{port}",
+        models_dir=settings.MODELS_DIR,
+        project_dir=settings.BASE_DIR,
+    )
+    life = Life(local_worker=local_worker, stop_web=web.stop)
+    web.run()
+    if web.listen_failure:
+        sys.stderr.write(f"segwire cannot listen on {host}:{port}. {web.listen_failure}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""The life of one server process: the tasks beside the web server, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+
+import structlog
+
+from server.dispatch import clock
+from server.launcher.local_worker import LocalWorker
+from server.topics.sockets import farewell_to_all
+
+log = structlog.get_logger(__name__)
+
+FAREWELL_SECONDS = 5.0
+BACKGROUND_SECONDS = 12.0
+
+
+class Life:
+    """Starts the dispatcher's clock and the own worker with the loop, and ends them in order on a signal."""
+
+    def __init__(self, *, local_worker: LocalWorker, stop_web: Callable[[], None]) -> None:
+        self.local_worker = local_worker
+        self.stop_web = stop_web
+        self.stopping = asyncio.Event()
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Call on the loop's thread before it runs."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(self._on_signal, loop))
+        work = clock.run(stop=self.stopping, on_server_job=self.local_worker.want)
+        self.tasks = [loop.create_task(work), loop.create_task(self.local_worker.keep(self.stopping))]
+        self.tasks[0].add_done_callback(self._on_clock_end)
+
+    def _on_clock_end(self, task: asyncio.Task[None]) -> None:
+        if not self.stopping.is_set() and not task.cancelled():
+            log.critical("the dispatcher has stopped; the server ends so that it is started again")
+            self._on_signal(task.get_loop())
+
+    def _on_signal(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self.stopping.is_set():
+            return
+        self.stopping.set()
+        self._end = loop.create_task(self._wind_down())
+
+    async def _wind_down(self) -> None:
+        """Everybody is told to come back; running jobs keep running on the workers."""
+        try:
+            said = await farewell_to_all(within_seconds=FAREWELL_SECONDS)
+            log.info("said goodbye to the connected sockets", sockets=said)
+            await asyncio.wait(self.tasks, timeout=BACKGROUND_SECONDS)
+        finally:
+            self.stop_web()

@@ -1,0 +1,168 @@
+"""The browser's WebSocket as Channels sees it: it carries frames, pokes and news to the conversation.
+
+Handlers only put things down (Channels dispatches one at a time, so a handler that waits would stop the socket),
+and nothing that a group sends can break the socket: one failing handler would end every member's connection.
+
+Flow: 9 browser
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from weakref import WeakSet
+
+import structlog
+from channels.db import database_sync_to_async
+from channels.exceptions import StopConsumer
+from channels.generic.websocket import AsyncWebsocketConsumer
+
+from frontend_bridge import feeds
+from frontend_bridge import messages as m
+from frontend_bridge.conversation import Conversation
+from frontend_bridge.ports import GOING_AWAY, SIGNED_OUT, Rhythm
+from server.topics import pokes
+
+log = structlog.get_logger(__name__)
+
+READERS = ThreadPoolExecutor(max_workers=4, thread_name_prefix="browser-read")
+"""Browsers read the database here: a bounded number, and never on the thread that all of Django shares."""
+
+
+async def _in_thread(function: Callable, *args: Any) -> Any:
+    return await database_sync_to_async(function, thread_sensitive=False, executor=READERS)(*args)
+
+
+class _Reading:
+    """The feeds, read through the bounded threads."""
+
+    def __init__(self, session_key: str | None) -> None:
+        self._session_key = session_key
+
+    async def admit(self, user: Any, topic: str) -> None:
+        await _in_thread(feeds.admit, user, topic)
+
+    async def opening(self, user: Any, topic: str) -> feeds.Opening:
+        return await _in_thread(feeds.opening, user, topic)
+
+    async def since(self, topic: str, seq: int) -> list[feeds.Change]:
+        return await _in_thread(feeds.since, topic, seq)
+
+    async def positions(self, names: list[str]) -> dict[str, feeds.Position]:
+        return await _in_thread(feeds.positions, names)
+
+    async def mask_file(self, job_id: str) -> feeds.MaskFile | None:
+        return await _in_thread(feeds.mask_file, job_id)
+
+    async def signed_in_user(self) -> Any | None:
+        return await _in_thread(feeds.signed_in_user, self._session_key)
+
+
+class SegmentationConsumer(AsyncWebsocketConsumer):
+    """One browser socket at `/ws/segmentation/`."""
+
+    def __init__(self, *, rhythm: Rhythm | None = None) -> None:
+        super().__init__()
+        self.rhythm = rhythm or Rhythm()
+        self.conversation: Conversation | None = None
+        self._serving: asyncio.Task[None] | None = None
+
+    async def __call__(self, scope: dict[str, Any], receive: Callable, send: Callable) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            try:
+                await super().__call__(scope, receive, send)
+            finally:
+                _open.discard(self)
+                if self._serving is not None:
+                    self._serving.cancel()
+                await self._leave_groups()
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        """Pass a message to its handler; unknown ones are ignored, and a failing one costs this socket nothing."""
+        handler = getattr(self, "on_" + message["type"].replace(".", "_"), None)
+        if handler is None:
+            return
+        try:
+            await handler(message)
+        except StopConsumer:
+            raise
+        except Exception:
+            log.exception("a message to a browser's socket could not be handled", type=message["type"])
+
+    # ── handlers: they put down, and never wait for anything but the socket itself ───────────────────────────────
+
+    async def on_websocket_connect(self, _: dict[str, Any]) -> None:
+        await self.accept()
+        user = self.scope.get("user")
+        if user is None or not user.is_authenticated:
+            await self.send(m.encode(m.Error(code="unauthenticated", detail=SIGNED_OUT.reason)))
+            await self._part(SIGNED_OUT)
+            return
+        session = self.scope.get("session")
+        self.conversation = Conversation(
+            user,
+            wire=self,
+            library=_Reading(session.session_key if session is not None else None),
+            rhythm=self.rhythm,
+        )
+        _open.add(self)
+        self._serving = self._tasks.create_task(self._serve(self.conversation))
+
+    async def on_websocket_receive(self, message: dict[str, Any]) -> None:
+        if self.conversation is not None:
+            self.conversation.take_frame(message.get("text"))
+
+    async def on_websocket_disconnect(self, _: dict[str, Any]) -> None:
+        raise StopConsumer
+
+    async def on_topic_poke(self, message: dict[str, Any]) -> None:
+        if self.conversation is not None:
+            self.conversation.take_poke(message["topic"], message["seq"])
+
+    async def on_topic_news(self, message: dict[str, Any]) -> None:
+        if self.conversation is not None:
+            self.conversation.take_news(message["topic"], message["kind"], message["body"])
+
+    # ── the wire, as the conversation sees it ───────────────────────────────────────────────────────────────────
+
+    async def send_bytes(self, content: bytes) -> None:
+        """Send one binary frame."""
+        await self.send(bytes_data=content)
+
+    async def join(self, topic: str) -> None:
+        """Be woken up by what happens to `topic`."""
+        await self.channel_layer.group_add(pokes.group_of(topic), self.channel_name)
+
+    async def leave(self, topic: str) -> None:
+        """No longer."""
+        await self.channel_layer.group_discard(pokes.group_of(topic), self.channel_name)
+
+    async def _serve(self, conversation: Conversation) -> None:
+        await self._part(await conversation.run())
+
+    async def _part(self, bye: m.Bye) -> None:
+        await self.send(m.encode(bye))
+        await self.close(bye.code)
+
+    async def _leave_groups(self) -> None:
+        if self.conversation is None:
+            return
+        for topic in self.conversation.topics:
+            with contextlib.suppress(Exception):  # the layer may be away; its entries run out by themselves
+                await self.leave(topic)
+
+
+_open: WeakSet[SegmentationConsumer] = WeakSet()
+
+
+def dismiss_all(bye: m.Bye = GOING_AWAY) -> int:
+    """Say goodbye on every open browser socket of this process and close it; how many there were."""
+    sockets = list(_open)
+    for socket in sockets:
+        if socket.conversation is not None:
+            socket.conversation.dismiss(bye)
+    return len(sockets)

@@ -1,0 +1,387 @@
+"""One browser's socket: what it asks for, answered in order by one task.
+
+The consumer only puts things down here (`take_…`, never awaited); `run` picks them up. Pokes are hints: what is
+sent comes from the log, read from the last seq that was sent. Newest-only news replace each other while they wait,
+so a slow reader costs no memory.
+
+Flow: 9 browser
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import structlog
+from msgspec import UNSET
+
+from frontend_bridge import messages as m
+from frontend_bridge import relay
+from frontend_bridge.feeds import Change, MaskFile, Opening
+from frontend_bridge.ports import (
+    NOT_TEXT,
+    RATE,
+    SIGNED_OUT,
+    TOO_LONG,
+    TOO_SLOW,
+    TROUBLE,
+    Library,
+    Rhythm,
+    Wire,
+)
+from frontend_bridge.subscription import Subscription, finished_job, is_contiguous
+from server.core.errors import Problem
+
+log = structlog.get_logger(__name__)
+
+
+class Farewell(Exception):
+    """The conversation ends with this `bye`."""
+
+    def __init__(self, bye: m.Bye) -> None:
+        self.bye = bye
+        super().__init__(bye.reason)
+
+
+@dataclass
+class _MaskOnItsWay:
+    """A mask of which `sent` frames have gone; between two frames other messages pass."""
+
+    job: str
+    file: MaskFile
+    id: Any
+    sent: int = 0
+
+
+@dataclass
+class _Duty:
+    """Something that is done again and again. Times in seconds of the conversation's clock."""
+
+    act: Callable[[], Awaitable[None]]
+    every: float
+    due: float
+
+
+class Conversation:
+    """What one signed-in browser is owed. All sending happens in `run`."""
+
+    def __init__(
+        self,
+        user: Any,
+        *,
+        wire: Wire,
+        library: Library,
+        rhythm: Rhythm | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.user = user
+        self.wire = wire
+        self.library = library
+        self.rhythm = rhythm or Rhythm()
+        self.clock = clock
+        self._wake = asyncio.Event()
+        self._frames: deque[str] = deque()
+        self._subscriptions: dict[str, Subscription] = {}
+        self._masks: deque[_MaskOnItsWay] = deque()
+        self._bye: m.Bye | None = None
+        now = clock()
+        self._budget, self._budget_at = float(self.rhythm.frame_burst), now
+        self._position_duty = _Duty(self._check_positions, every=self.rhythm.position_seconds, due=now)
+        self._permission_duty = _Duty(self._check_permission, every=self.rhythm.permission_seconds, due=now)
+        self._group_duty = _Duty(self._join_again, every=self.rhythm.group_seconds, due=now)
+        self._duties = (self._position_duty, self._permission_duty, self._group_duty)
+        for duty in self._duties:
+            duty.due += duty.every
+        self._pings = False
+        self._heard_at = now
+        self._asked_at: float | None = None
+
+    # ── put down by the consumer ────────────────────────────────────────────────────────────────────────────────
+
+    def take_frame(self, text: str | None) -> None:
+        """A frame of the browser; None for a binary one."""
+        if text is None:
+            self.dismiss(NOT_TEXT)
+        elif len(text) > self.rhythm.frame_bytes:
+            self.dismiss(TOO_LONG)
+        elif len(self._frames) >= 4 * self.rhythm.frame_burst:
+            self.dismiss(RATE)
+        else:
+            self._frames.append(text)
+        self._wake.set()
+
+    def take_poke(self, topic: str, seq: int) -> None:
+        """The log of `topic` may have reached `seq`."""
+        if topic == self._own_topic:
+            self._permission_duty.due = self.clock()
+        elif topic in self._subscriptions:
+            self._subscriptions[topic].note_poke(seq)
+        self._wake.set()
+
+    def take_news(self, topic: str, kind: str, body: dict[str, Any]) -> None:
+        """Something of which only the newest counts."""
+        if topic in self._subscriptions:
+            self._subscriptions[topic].note_news(kind, body)
+            self._wake.set()
+
+    def dismiss(self, bye: m.Bye) -> None:
+        """End the conversation with this `bye`."""
+        self._bye = self._bye or bye
+        self._wake.set()
+
+    @property
+    def topics(self) -> list[str]:
+        """Everything that is followed now, the user's own topic included."""
+        return [self._own_topic, *self._subscriptions]
+
+    # ── picked up by the one task ───────────────────────────────────────────────────────────────────────────────
+
+    async def run(self) -> m.Bye:
+        """Serve until there is a reason to part, and answer that reason; the last frame is still to be sent."""
+        try:
+            await self.wire.join(self._own_topic)
+            while True:
+                await self._serve_once()
+                await self._rest()
+        except Farewell as farewell:
+            return farewell.bye
+        except Exception:  # the socket must part with a word, whatever went wrong
+            log.exception("a browser's conversation broke")
+            return TROUBLE
+
+    async def _serve_once(self) -> None:
+        self._wake.clear()
+        if self._bye is not None:
+            raise Farewell(self._bye)
+        while self._frames:
+            await self._answer(self._frames.popleft())
+        await self._look_after()
+        for subscription in list(self._subscriptions.values()):
+            await self._catch_up(subscription)
+            await self._tell_news(subscription)
+        await self._send_mask_frame()
+
+    async def _rest(self) -> None:
+        if self._masks:
+            await asyncio.sleep(0)
+            return
+        waits = [duty.due - self.clock() for duty in self._duties]
+        waits += [one.news_due - self.clock() for one in self._subscriptions.values() if one.news]
+        try:
+            async with asyncio.timeout(max(0.0, min(waits))):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    # frames
+
+    async def _answer(self, text: str) -> None:
+        self._heard_at, self._asked_at = self.clock(), None
+        if not self._has_budget():
+            await self._refuse("rate", "Too many frames; slow down.")
+            return
+        try:
+            request = m.decode(text)
+        except msgspec.DecodeError as error:
+            code = "unknown_type" if "Invalid value" in str(error) and "$.t" in str(error) else "bad_frame"
+            await self._refuse(code, str(error))
+            return
+        match request:
+            case m.Sub():
+                await self._subscribe(request)
+            case m.Unsub():
+                await self._unsubscribe(request.topic)
+            case m.Ping():
+                self._pings = True
+                await self._send(m.ServerPong(ts=request.ts))
+            case m.Auth():
+                await self._refuse("already_signed_in", "A ticket is only read as the first frame.")
+
+    def _has_budget(self) -> bool:
+        now = self.clock()
+        refill = (now - self._budget_at) * self.rhythm.frames_per_second
+        self._budget, self._budget_at = min(float(self.rhythm.frame_burst), self._budget + refill), now
+        if self._budget < 1.0:
+            return False
+        self._budget -= 1.0
+        return True
+
+    async def _subscribe(self, request: m.Sub) -> None:
+        topic = request.topic
+        if topic not in self._subscriptions and len(self._subscriptions) >= self.rhythm.topics:
+            await self._refuse("too_many_topics", "This socket follows too many topics.", request=request)
+            return
+        try:
+            await self.library.admit(self.user, topic)
+        except Problem as problem:
+            await self._drop(topic)
+            await self._refuse(problem.code, problem.detail, request=request)
+            return
+        # First the group, then the log: a change in between is in one of the two.
+        subscription = Subscription(topic=topic, epoch="", seq=0, id=request.id, wants_mask=request.mask == "push")
+        self._subscriptions[topic] = subscription
+        await self.wire.join(topic)
+        opening = await self.library.opening(self.user, topic)
+        missed = await self._missed(request, opening)
+        recovered = missed is not None
+        subscription.epoch = opening.epoch
+        subscription.seq = (request.seq or 0) if recovered else opening.seq
+        await self._send(
+            m.SubOk(
+                topic=topic,
+                epoch=opening.epoch,
+                seq=subscription.seq,
+                recovered=recovered,
+                snapshot=opening.snapshot,
+                id=request.id,
+            )
+        )
+        await self._tell_changes(subscription, missed or [])
+        if not any(finished_job(change) for change in missed or []):
+            await self._queue_mask(subscription, opening.snapshot)
+
+    async def _missed(self, request: m.Sub, opening: Opening) -> list[Change] | None:
+        """What the browser has missed since its own position; None when that position does not hold."""
+        if request.seq is None or request.epoch not in {None, opening.epoch} or request.seq > opening.seq:
+            return None
+        changes = await self.library.since(request.topic, request.seq) if request.seq < opening.seq else []
+        reaches = request.seq + len(changes) >= opening.seq
+        return changes if reaches and is_contiguous(changes, after=request.seq) else None
+
+    async def _unsubscribe(self, topic: str | None) -> None:
+        for name in [topic] if topic is not None else list(self._subscriptions):
+            await self._drop(name)
+
+    async def _drop(self, topic: str) -> None:
+        if self._subscriptions.pop(topic, None) is not None:
+            await self.wire.leave(topic)
+
+    # changes and news
+
+    async def _catch_up(self, subscription: Subscription) -> None:
+        if not subscription.is_behind:
+            return
+        subscription.is_behind = False
+        changes = await self.library.since(subscription.topic, subscription.seq)
+        if is_contiguous(changes, after=subscription.seq):
+            await self._tell_changes(subscription, changes)
+        else:
+            await self._start_over(subscription)
+
+    async def _tell_changes(self, subscription: Subscription, changes: list[Change]) -> None:
+        for change in changes:
+            subscription.seq = change.seq
+            await self._send(msgspec.structs.replace(change, id=subscription.id))
+            await self._queue_mask(subscription, change)
+
+    async def _start_over(self, subscription: Subscription) -> None:
+        """Another life of the log, or a log that no longer reaches back: never a partial recovery, a new snapshot."""
+        mask = "push" if subscription.wants_mask else "url"
+        await self._subscribe(m.Sub(topic=subscription.topic, id=subscription.id, mask=mask))
+
+    async def _tell_news(self, subscription: Subscription) -> None:
+        waiting = subscription.take_news(now=self.clock(), pause_seconds=self.rhythm.news_pause_seconds)
+        for kind, body in waiting:
+            try:
+                frame = relay.news(subscription.topic, kind=kind, body=body, id=subscription.id)
+            except relay.Unfit as unfit:
+                log.warning("news was not fit for a browser", kind=kind, cause=str(unfit))
+                continue
+            if frame is not None:
+                await self._send(frame)
+
+    # the mask
+
+    async def _queue_mask(self, subscription: Subscription, view: object) -> None:
+        job_id = finished_job(view)
+        if job_id is None or not subscription.wants_mask:
+            return
+        file = await self.library.mask_file(job_id)
+        if file is not None:
+            self._masks.append(_MaskOnItsWay(job=job_id, file=file, id=subscription.id))
+
+    async def _send_mask_frame(self) -> None:
+        """The next frame of the mask on its way; one a turn, so that other messages pass in between."""
+        if not self._masks:
+            return
+        mask, step = self._masks[0], self.rhythm.mask_frame_bytes
+        content = mask.file.content
+        frames = math.ceil(len(content) / step)
+        if mask.sent == 0:
+            await self._send(
+                m.MaskBegin(job=mask.job, size=len(content), sha256=mask.file.sha256, frames=frames, id=mask.id)
+            )
+        await self.wire.send_bytes(content[mask.sent * step : (mask.sent + 1) * step])
+        mask.sent += 1
+        if mask.sent >= frames:
+            self._masks.popleft()
+            await self._send(m.MaskEnd(job=mask.job, id=mask.id))
+
+    # what is looked after by the clock
+
+    async def _look_after(self) -> None:
+        now = self.clock()
+        for duty in self._duties:
+            if duty.due <= now:
+                duty.due = now + duty.every
+                await duty.act()
+
+    async def _check_positions(self) -> None:
+        """Find changes whose poke was lost, and browsers that no longer read."""
+        await self._ask_whether_it_reads()
+        if not self._subscriptions:
+            return
+        found = await self.library.positions(list(self._subscriptions))
+        for topic, (epoch, seq) in found.items():
+            subscription = self._subscriptions.get(topic)
+            if subscription is not None and not subscription.note_position(epoch, seq):
+                await self._start_over(subscription)
+
+    async def _ask_whether_it_reads(self) -> None:
+        if not self._pings:
+            return
+        now = self.clock()
+        if self._asked_at is not None and now - self._asked_at > self.rhythm.silence_seconds:
+            raise Farewell(TOO_SLOW)
+        if self._asked_at is None and now - self._heard_at > self.rhythm.position_seconds:
+            self._asked_at = now
+            await self._send(m.ServerPing(ts=now))
+
+    async def _check_permission(self) -> None:
+        """Signed out, or no longer allowed to see a topic: then it ends here too."""
+        user = await self.library.signed_in_user()
+        if user is None or user.pk != self.user.pk:
+            raise Farewell(SIGNED_OUT)
+        self.user = user
+        for subscription in list(self._subscriptions.values()):
+            try:
+                await self.library.admit(user, subscription.topic)
+            except Problem as problem:
+                await self._drop(subscription.topic)
+                await self._send(
+                    m.Error(code=problem.code, detail=problem.detail, topic=subscription.topic, id=subscription.id)
+                )
+
+    async def _join_again(self) -> None:
+        """Group membership runs out on some layers even while the socket lives."""
+        for topic in self.topics:
+            await self.wire.join(topic)
+
+    # sending
+
+    @property
+    def _own_topic(self) -> str:
+        return f"user:{self.user.pk}"
+
+    async def _refuse(self, code: str, detail: str, *, request: m.Sub | None = None) -> None:
+        topic, id_ = (None, UNSET) if request is None else (request.topic, request.id)
+        await self._send(m.Error(code=code, detail=detail, topic=topic, id=id_))
+
+    async def _send(self, frame: m.Frame) -> None:
+        await self.wire.send(m.encode(frame))

@@ -1,0 +1,56 @@
+"""What a conversation needs from outside, and the numbers and words it parts with.
+
+Flow: 9 browser
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from frontend_bridge import messages as m
+from frontend_bridge.feeds import Change, MaskFile, Opening, Position
+
+SIGNED_OUT = m.Bye(code=4501, reason="Sign in to follow analyses.", reconnect=False)
+RATE = m.Bye(code=4429, reason="Too many frames.", reconnect=True, retry_after_s=5.0)
+TOO_SLOW = m.Bye(code=4413, reason="The connection is too slow to keep up.", reconnect=True, retry_after_s=1.0)
+NOT_TEXT = m.Bye(code=4503, reason="Only text frames are understood.", reconnect=False)
+TOO_LONG = m.Bye(code=4503, reason="The frame is too long.", reconnect=False)
+TROUBLE = m.Bye(code=4000, reason="The server had a problem.", reconnect=True, retry_after_s=2.0)
+GOING_AWAY = m.Bye(code=4000, reason="The server restarts.", reconnect=True, retry_after_s=1.0)
+
+
+@dataclass(frozen=True)
+class Rhythm:
+    """How often what is looked after. Seconds, bytes and counts."""
+
+    position_seconds: float = 8.0
+    permission_seconds: float = 300.0
+    group_seconds: float = 600.0
+    news_pause_seconds: float = 0.25
+    silence_seconds: float = 25.0
+    frame_bytes: int = 64 * 1024
+    mask_frame_bytes: int = 256 * 1024
+    frames_per_second: float = 20.0
+    frame_burst: int = 60
+    topics: int = 64
+
+
+class Library(Protocol):
+    """Where the truth is read (frontend_bridge.feeds, through a thread)."""
+
+    async def admit(self, user: Any, topic: str) -> None: ...
+    async def opening(self, user: Any, topic: str) -> Opening: ...
+    async def since(self, topic: str, seq: int) -> list[Change]: ...
+    async def positions(self, names: list[str]) -> dict[str, Position]: ...
+    async def mask_file(self, job_id: str) -> MaskFile | None: ...
+    async def signed_in_user(self) -> Any | None: ...
+
+
+class Wire(Protocol):
+    """The socket and the groups that wake it up."""
+
+    async def send(self, text: str) -> None: ...
+    async def send_bytes(self, content: bytes) -> None: ...
+    async def join(self, topic: str) -> None: ...
+    async def leave(self, topic: str) -> None: ...

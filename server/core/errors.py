@@ -1,7 +1,7 @@
 """Failures that a person or a program on the other side may see, as RFC 9457 problems.
 
-    Problem                 anything the API answers with application/problem+json
-    └── subclasses live beside what they speak of: imaging.errors, jobs.errors, dispatch.errors
+Problem                 anything the API answers with application/problem+json
+└── subclasses live beside what they speak of: imaging.errors, jobs.errors, dispatch.errors
 """
 
 from __future__ import annotations

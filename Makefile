@@ -1,0 +1,59 @@
+# Segwire. `make help` lists the targets.
+PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 8000
+DATA_DIR ?= data
+VENV_PYTHON := .venv/bin/python
+FAST_TESTS := tests --ignore=tests/system --ignore=tests/browser
+NPM := PATH="$(CURDIR)/.venv/bin:$$PATH" npm --prefix frontend_bridge/web
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help setup demo test check lint fast-tests web-tests bench bench-dispatch bench-inference lock flow docs clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
+
+setup:  ## virtual environment, packages, browser files, tools for the tests
+	@$(PYTHON) tools/setup.py
+
+demo: setup  ## server, lab worker and a simulated patient, until Ctrl-C (HOST, PORT, DATA_DIR)
+	@exec $(VENV_PYTHON) tools/demo.py --host $(HOST) --port $(PORT) --data-dir $(DATA_DIR)
+
+test: setup web-tests  ## every test
+	@$(VENV_PYTHON) -m pytest tests
+
+check: setup lint web-tests fast-tests  ## format, lint, types, import rules, fast tests
+
+lint:  ## format, lint, types and import rules
+	@$(VENV_PYTHON) -m ruff format --check .
+	@$(VENV_PYTHON) -m ruff check .
+	@$(VENV_PYTHON) -m mypy
+	@.venv/bin/lint-imports --no-logo
+	@$(VENV_PYTHON) manage.py makemigrations --check --dry-run --verbosity 0
+
+fast-tests:
+	@$(VENV_PYTHON) -m pytest $(FAST_TESTS) -q
+
+web-tests:
+	@$(NPM) run --silent check
+	@$(NPM) test --silent
+
+bench: bench-dispatch bench-inference  ## every benchmark
+
+bench-dispatch: setup  ## click to worker, progress to browser, beside a bare WebSocket echo
+	@$(VENV_PYTHON) -m benchmarks.dispatch
+
+bench-inference: setup  ## the whole demo analysis beside the network's own time
+	@$(VENV_PYTHON) -m benchmarks.analysis
+
+lock: setup  ## resolve requirements.lock anew
+	@$(VENV_PYTHON) tools/lock.py
+
+flow:  ## the way of a click, module by module
+	@$(PYTHON) tools/flow.py
+
+docs: setup  ## write the generated pages in docs/
+	@$(VENV_PYTHON) tools/docs.py
+
+clean:  ## remove what setup and demo made
+	rm -rf .venv frontend_bridge/static frontend_bridge/web/node_modules data

@@ -1,0 +1,116 @@
+"""Which of the four sequences a series is: from how it was scanned, then from what people wrote.
+
+Two witnesses are heard: the scan parameters (physics) and the descriptions (words). Where they agree the answer is
+nearly sure, where only one speaks it is less so, where they contradict each other there is none.
+"""
+
+from __future__ import annotations
+
+import re
+
+from inference.contract import Sequence
+from inference.dicom.facts import ScanFacts
+from inference.dicom.words import Wording, read_words
+
+_NO_AGENT = frozenset({"", "no", "none", "n", "0", "nil", "not", "without", "no contrast", "n/a"})
+
+_FILE_NAMES: dict[str, Sequence] = {
+    **dict.fromkeys(("t1", "t1n", "t1w"), Sequence.T1),
+    **dict.fromkeys(("t1ce", "t1c", "t1gd", "t1post"), Sequence.T1CE),
+    **dict.fromkeys(("t2", "t2w"), Sequence.T2),
+    **dict.fromkeys(("flair", "fla", "t2f"), Sequence.FLAIR),
+}
+_AGENT_BESIDE = frozenset({"ce", "gd", "gad", "post", "km", "contrast", "gadolinium"})
+_NOT_A_SCAN = frozenset({"seg", "mask", "label", "labels", "roi", "lesion", "lesions"})
+
+
+def recognise(facts: ScanFacts) -> tuple[Sequence | None, float]:
+    """The sequence of a series and how sure that is (0 to 1); None with 0.0 when it is better to ask.
+
+    An agent's name in the header (ContrastBolusAgent) turns T1 into T1CE, except where the description says
+    that it was scanned before; T2 and FLAIR stay what they are after contrast.
+    """
+    words = read_words(facts.descriptions)
+    if not words.is_anatomy or _is_map(facts):
+        return None, 0.0
+    weighting, confidence = _agree(physical_weighting(facts), words.weighting)
+    if weighting is not Sequence.T1:
+        return weighting, confidence
+    return _with_contrast(facts, words, confidence)
+
+
+def physical_weighting(facts: ScanFacts) -> Sequence | None:
+    """T1, T2 or FLAIR from repetition, echo and inversion time at 0.06 to 3 tesla; None: neither, or not known."""
+    repetition, echo = facts.repetition_ms, facts.echo_ms
+    if repetition is None or echo is None or echo <= 0:
+        return None
+    if "GR" in facts.scanning_sequence or ("RM" in facts.scanning_sequence and repetition < 50):
+        return _gradient_echo(repetition, echo)
+    inversion = facts.inversion_ms or 0.0
+    if repetition >= 3500 and echo >= 70:
+        if inversion >= 1300 or (inversion == 0 and "IR" in facts.scanning_sequence):
+            return Sequence.FLAIR
+        return Sequence.T2 if inversion == 0 else None
+    if repetition >= 1800 and echo >= 70 and inversion == 0:
+        return Sequence.T2
+    is_short = repetition <= 1300 or (repetition <= 3500 and 500 <= inversion <= 1250)
+    return Sequence.T1 if is_short and echo <= 35 else None
+
+
+def from_file_name(name: str) -> tuple[Sequence | None, float]:
+    """The sequence a NIfTI file's name stands for (t1ce.nii.gz, BraTS-0001-t2f.nii), and how sure that is."""
+    tokens = [token for token in re.split(r"[^a-z0-9]+", re.sub(r"\.nii(\.gz)?$", "", name.lower())) if token]
+    found = {_FILE_NAMES[token] for token in tokens if token in _FILE_NAMES}
+    if found == {Sequence.T2, Sequence.FLAIR}:
+        found = {Sequence.FLAIR}
+    if found == {Sequence.T1} and _AGENT_BESIDE & set(tokens):
+        found = {Sequence.T1CE}
+    if len(found) != 1 or _NOT_A_SCAN & set(tokens):
+        return None, 0.0
+    return found.pop(), 0.8
+
+
+def _gradient_echo(repetition: float, echo: float) -> Sequence | None:
+    # From about 10 ms on a gradient echo shows T2*; MPRAGE, FSPGR, TFE, FLASH and VIBE stay below.
+    return Sequence.T1 if echo < 10 and repetition <= 3500 else None
+
+
+def _is_map(facts: ScanFacts) -> bool:
+    """Diffusion, echo-planar, phase, or computed from other images."""
+    kinds = set(facts.image_type[2:])
+    maps = {
+        "P",
+        "PHASE",
+        "PHASE MAP",
+        "ADC",
+        "FA",
+        "TRACEW",
+        "DIFFUSION",
+        "PERFUSION",
+        "SUBTRACTION",
+        "LOCALIZER",
+        "MOSAIC",
+    }
+    is_echo_planar = "EP" in facts.scanning_sequence
+    return bool(kinds & maps) or is_echo_planar or bool(facts.diffusion_b)
+
+
+def _agree(physics: Sequence | None, words: Sequence | None) -> tuple[Sequence | None, float]:
+    if physics is None and words is None:
+        return None, 0.0
+    if physics is None:
+        return words, 0.65
+    if words is None:
+        return physics, 0.8
+    return (physics, 0.97) if physics is words else (None, 0.0)
+
+
+def _with_contrast(facts: ScanFacts, words: Wording, confidence: float) -> tuple[Sequence | None, float]:
+    named = (facts.contrast_agent or "").strip().lower() not in _NO_AGENT
+    given = named or facts.contrast_given
+    if given and words.has_contrast is False:
+        # Some scanners copy the agent of the examination into the scans before it.
+        return Sequence.T1, min(confidence, 0.6)
+    if given or words.has_contrast:
+        return Sequence.T1CE, confidence if given else min(confidence, 0.85)
+    return Sequence.T1, confidence if words.has_contrast is False else min(confidence, 0.9)

@@ -1,0 +1,72 @@
+"""What the worker is told by its surroundings, read once. The only reader of `os.environ` on the lab PC."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from platformdirs import user_data_path
+
+from worker_client.errors import SetUpError
+
+GIB = 1024**3
+
+
+class ConfigInvalid(SetUpError):
+    """A value from outside cannot be used."""
+
+
+@dataclass(frozen=True)
+class Logs:
+    """How the worker writes its log: `level` as in `logging`, one JSON object a line when `as_json`."""
+
+    level: int = logging.INFO
+    as_json: bool = False
+
+
+@dataclass(frozen=True)
+class WorkerConfig:
+    """Everything that can be set. `device` is auto, cpu, cuda or cuda:N."""
+
+    home: Path
+    device: str = "auto"
+    slots: int = 1
+    cache_bytes: int = 8 * GIB
+    drain_seconds: float = 20.0
+    logs: Logs = Logs()
+
+
+def default_home() -> Path:
+    """Where a worker lives when nobody says otherwise: the platform's user data folder."""
+    return user_data_path("segwire-worker", appauthor=False)
+
+
+def read_logs(environ: Mapping[str, str] | None = None) -> Logs:
+    """LOG_LEVEL and LOG_FORMAT. Raises ConfigInvalid with a sentence that names the wrong one."""
+    environ = os.environ if environ is None else environ
+    name = environ.get("LOG_LEVEL", "INFO").upper()
+    level = logging.getLevelNamesMapping().get(name)
+    if level is None:
+        raise ConfigInvalid(f"LOG_LEVEL is {name!r}; it must be one of DEBUG, INFO, WARNING, ERROR.")
+    form = environ.get("LOG_FORMAT", "text").lower()
+    if form not in ("text", "json"):
+        raise ConfigInvalid(f"LOG_FORMAT is {form!r}; it must be text or json.")
+    return Logs(level=level, as_json=form == "json")
+
+
+def check_device(device: str) -> str:
+    """The device as the analysis names it. Raises ConfigInvalid."""
+    kind, _, number = device.partition(":")
+    if device in ("auto", "cpu", "cuda") or (kind == "cuda" and number.isdecimal()):
+        return device
+    raise ConfigInvalid(f"--device is {device!r}; it must be auto, cpu or cuda:N.")
+
+
+def terminal_kind() -> Literal["terminal", "plain"]:
+    """Whether somebody is watching: a live line is for eyes, a log is for files and services."""
+    return "terminal" if sys.stdout.isatty() and sys.stderr.isatty() else "plain"

@@ -7,7 +7,7 @@ Flow: 6 run
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,6 +46,10 @@ class Preparation(Protocol):
         """Edge of the cubic voxels the network works on."""
 
 
+def _ignore(_fraction: float) -> None:
+    """For a caller who does not wait."""
+
+
 @dataclass(frozen=True)
 class Prepared:
     """`tensor` (C, X, Y, Z) float32 in the model's channel order, RAS+, z-scored over the head, zero outside of it."""
@@ -66,22 +70,34 @@ class _Scan:
     box: Grid
 
 
-def prepare(volumes: Mapping[Sequence, Volume], grid: Grid, entry: Preparation) -> Prepared:
+def prepare(
+    volumes: Mapping[Sequence, Volume],
+    grid: Grid,
+    entry: Preparation,
+    *,
+    advance: Callable[[float], None] = _ignore,
+) -> Prepared:
     """Check the scans and make the network's input from them, on cubic voxels parallel to `grid`.
 
     The model's grid starts where `grid` starts, so that a scan which has the model's spacing is not resampled
-    at all, and covers the head as far as `grid` does.
+    at all, and covers the head as far as `grid` does. `advance` is told the share done, 0 to 1, after each scan.
     Raises InputInvalid: sequence_missing, affine_singular, not_finite, too_thin, empty, constant, no_overlap.
     """
     check_affine(grid.affine)
-    scans = [_examine(sequence, volumes) for sequence in entry.sequences]
+    scans = []
+    for sequence in entry.sequences:
+        scans.append(_examine(sequence, volumes))
+        advance(0.4 * len(scans) / len(entry.sequences))
     warnings = _check_same_place(scans, grid)
     target = model_grid([scan.box for scan in scans], grid, spacing_mm=entry.spacing_mm)
-    raw = np.stack([_on_grid(scan, target) for scan in scans])
+    raw = np.empty((len(scans), *target.shape), dtype=np.float32)
+    for channel, scan in enumerate(scans):
+        raw[channel] = _on_grid(scan, target)
+        advance(0.4 + 0.4 * (channel + 1) / len(scans))
     if any(scan.background is None for scan in scans):
         raw *= _head(raw, scans)
-    for channel, scan in zip(raw, scans, strict=True):
-        _normalise(channel, scan.sequence)
+    for image, scan in zip(raw, scans, strict=True):
+        _normalise(image, scan.sequence)
     return Prepared(tensor=raw, grid=target, warnings=(*warnings, *_twins(scans)))
 
 

@@ -53,12 +53,15 @@ def read_nifti(path: Path) -> Volume:
 
 
 def to_ras(volume: Volume) -> Volume:
-    """The same voxels with axes permuted and flipped to the closest RAS+ order; the affine follows. No resampling."""
+    """The same voxels with axes permuted and flipped to the closest RAS+ order; the affine follows. No resampling.
+
+    The voxels come in C order: what follows reads them many times, eight times faster than through a flipped view.
+    """
     orientation = _orientation(volume.affine)
     if np.array_equal(orientation, _RAS):
-        return volume
+        return Volume(voxels=np.ascontiguousarray(volume.voxels), affine=volume.affine)
     affine = volume.affine @ inv_ornt_aff(orientation, volume.voxels.shape)
-    return Volume(voxels=apply_orientation(volume.voxels, orientation), affine=affine)
+    return Volume(voxels=np.ascontiguousarray(apply_orientation(volume.voxels, orientation)), affine=affine)
 
 
 def ras_grid(grid: Grid) -> Grid:

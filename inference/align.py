@@ -95,13 +95,11 @@ def _resample_parallel(
         weights.append(matrix)
         window.append(used)
     block = np.ascontiguousarray(turned[tuple(window)], dtype=np.float32)
-    along_x, along_y, along_z = weights
-    if not _is_identity(along_y):
-        block = np.matmul(along_y, block)
-    if not _is_identity(along_z):
-        block = np.matmul(block, along_z.T)
-    if not _is_identity(along_x):
-        block = np.tensordot(along_x, block, axes=(1, 0))
+    for matrix in weights:
+        # (X, Y, Z) becomes (Y, Z, new X): one product an axis, no copies, and after three the order is back.
+        _, *rest = block.shape
+        flat = block.reshape(len(block), -1).T
+        block = (flat if _is_identity(matrix) else flat @ matrix.T).reshape(*rest, len(matrix))
     return np.ascontiguousarray(block, dtype=np.float32)
 
 

@@ -40,8 +40,8 @@ def protocol_page() -> str:
     lines = [
         "# The worker's WebSocket, `seg.worker.v1`",
         "",
-        "Written by `make docs` from `worker_client/protocol/messages.py`. A text frame is one JSON",
-        "object of at most 64 KiB. Every frame has `t` (below), `id` (the sender's counter) and `re` (the id it answers, or null).",
+        "Written by `make docs` from `worker_client/protocol/messages.py`. A text frame is one JSON object",
+        "of at most 64 KiB with `t` (below), `id` (the sender's counter) and `re` (the id it answers, or null).",
         "",
     ]
     for kind in _messages():

@@ -1,0 +1,121 @@
+"""A worker that computes nothing and notes when offers come in: the wire contract over a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from types import TracebackType
+
+import httpx
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from websockets.asyncio.client import ClientConnection, connect
+
+from worker_client.protocol import messages as m
+from worker_client.protocol.codec import decode_from_server, encode
+from worker_client.protocol.identity import (
+    ENROL_PATH,
+    SUBPROTOCOL,
+    WEBSOCKET_PATH,
+    challenge_text,
+    enrol_text,
+    host_of,
+)
+
+
+class BenchWorker:
+    """Enrols, signs in, and puts every offer with its time of arrival into `offers`."""
+
+    def __init__(self, *, url: str, token: str, model: m.ModelName, slots: int = 8) -> None:
+        self.url = url
+        self.token = token
+        self.model = model
+        self.slots = slots
+        self.offers: asyncio.Queue[tuple[float, m.JobOffer]] = asyncio.Queue()
+        self.held: dict[str, int] = {}
+        self.key = Ed25519PrivateKey.generate()
+        self.socket: ClientConnection
+        self.session = 0
+
+    async def __aenter__(self) -> BenchWorker:
+        worker_id = await self._enrol()
+        address = self.url.replace("http", "ws", 1) + WEBSOCKET_PATH
+        self.socket = await connect(address, subprotocols=[SUBPROTOCOL], compression=None)  # type: ignore[list-item]
+        challenge = decode_from_server(await self.socket.recv())
+        assert isinstance(challenge, m.Challenge)
+        text = challenge_text(nonce=challenge.nonce, host=host_of(self.url), worker_id=worker_id, boot_id="bench")
+        await self.say(
+            m.Hello(
+                worker_id=worker_id,
+                boot_id="bench",
+                sig=base64.b64encode(self.key.sign(text)).decode(),
+                software=m.Software(version="0.1.0"),
+                caps=m.Capabilities(device="cpu", models=(self.model,)),
+                slots=self.slots,
+            )
+        )
+        welcome = decode_from_server(await self.socket.recv())
+        assert isinstance(welcome, m.Welcome), welcome
+        self.session = welcome.session
+        await self.say(m.Ready(credits=self.slots))
+        self.tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._beat())]
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        for task in self.tasks:
+            task.cancel()
+        await self.socket.close()
+
+    async def say(self, message: m.Message) -> None:
+        """Send one message."""
+        await self.socket.send(encode(message))
+
+    async def end(self, offer: m.JobOffer) -> None:
+        """Give an offer a quick and final end, so that the next click makes a new job."""
+        self.held.pop(offer.job, None)
+        await self.say(
+            m.JobFailed(
+                job=offer.job,
+                fence=offer.fence,
+                epoch=offer.epoch,
+                code="input_invalid",
+                retryable=False,
+                detail="bench",
+            )
+        )
+        await self.say(m.Ready(credits=self.slots - len(self.held)))
+
+    async def _enrol(self) -> str:
+        raw = self.key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+        public_key = base64.b64encode(raw).decode()
+        proof = self.key.sign(enrol_text(token=self.token, name="bench", public_key=public_key))
+        body = {
+            "token": self.token,
+            "name": "bench",
+            "public_key": public_key,
+            "proof": base64.b64encode(proof).decode(),
+        }
+        async with httpx.AsyncClient() as client:
+            answer = await client.post(self.url + ENROL_PATH, json=body)
+        answer.raise_for_status()
+        return str(answer.json()["worker_id"])
+
+    async def _listen(self) -> None:
+        async for frame in self.socket:
+            at = time.perf_counter()
+            message = decode_from_server(frame)
+            if isinstance(message, m.JobOffer):
+                self.held[message.job] = message.fence
+                self.offers.put_nowait((at, message))
+                await self.say(m.JobAccept(job=message.job, fence=message.fence))
+            elif isinstance(message, m.Ping):
+                await self.say(m.Pong(re=message.id, ts=message.ts))
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(5)
+            held = tuple(m.Held(job=job, fence=fence) for job, fence in self.held.items())
+            await self.say(m.Heartbeat(session=self.session, jobs=held))

@@ -1,0 +1,151 @@
+"""`make bench-dispatch`: click to worker and progress to browser, beside a bare WebSocket echo in the same run.
+
+The server is the real one (`python -m server`, SQLite, in-memory layer). The worker end and the browser end live in
+this process, so that every interval is taken from one clock. An echo is measured between any two clicks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import httpx
+from websockets.asyncio.client import ClientConnection, connect
+
+from benchmarks.bench_worker import BenchWorker
+from benchmarks.figures import last_line, milliseconds, percentile, table
+from inference.models.registry import Registry
+from tests.system.stack import ROOT, Stack, by_sequence, demo_patient
+from worker_client.protocol import messages as m
+
+CLICKS = 200
+WARM_UP = 10
+REPORTS = 100
+
+
+async def echo_once(socket: ClientConnection, text: str) -> float:
+    """Seconds of one round trip."""
+    started = time.perf_counter()
+    await socket.send(text)
+    await socket.recv()
+    return time.perf_counter() - started
+
+
+async def clicks(
+    client: httpx.AsyncClient, worker: BenchWorker, echo: ClientConnection, study: dict
+) -> dict[str, list[float]]:
+    """Post, wait for the offer, end the job, and one echo between any two."""
+    series = by_sequence(study)
+    address = f"/api/mri/segmentation/series/{series['T1CE']}/segment/"
+    body = {"sequence_series_ids": list(series.values())}
+    rows: dict[str, list[float]] = {"bare echo, round trip": [], "click -> 202": [], "click -> offer at the worker": []}
+    for number in range(CLICKS + WARM_UP):
+        round_trip = await echo_once(echo, "x" * 1000)
+        started = time.perf_counter()
+        post = asyncio.create_task(client.post(address, json=body))
+        at, offer = await asyncio.wait_for(worker.offers.get(), 10)
+        answer = await post
+        answered = time.perf_counter()
+        assert answer.status_code == 202, answer.text
+        await worker.end(offer)
+        while (await client.get(f"/api/mri/segmentation/jobs/{offer.job}/")).json()["state"] != "failed":
+            await asyncio.sleep(0.005)
+        if number >= WARM_UP:
+            for row, seconds in zip(rows.values(), (round_trip, answered - started, at - started), strict=True):
+                row.append(seconds)
+    return rows
+
+
+async def progress(client: httpx.AsyncClient, worker: BenchWorker, study: dict, cookie: str, url: str) -> list[float]:
+    """The worker reports four times a second, as a real one does; the browser's socket notes when it shows."""
+    series = by_sequence(study)
+    address = f"/api/mri/segmentation/series/{series['T1CE']}/segment/"
+    answer = await client.post(address, json={"sequence_series_ids": list(series.values())})
+    _, offer = await asyncio.wait_for(worker.offers.get(), 10)
+    seconds: list[float] = []
+    headers = {"Cookie": cookie}
+    browser_address = url.replace("http", "ws", 1) + "/ws/segmentation/"
+    async with connect(browser_address, origin=url, additional_headers=headers, compression=None) as browser:  # type: ignore[arg-type]
+        await browser.send(json.dumps({"t": "sub", "topic": f"job:{answer.json()['id']}"}))
+        await asyncio.wait_for(browser.recv(), 10)
+        for number in range(1, REPORTS + 1):
+            await asyncio.sleep(0.26)
+            started = time.perf_counter()
+            report = m.JobProgress(
+                job=offer.job, fence=offer.fence, pseq=number, stage="inference", pct=100 * number / (REPORTS + 1)
+            )
+            await worker.say(report)
+            seconds.append(await _next_progress(browser, started))
+    await worker.end(offer)
+    return seconds
+
+
+async def _next_progress(browser: ClientConnection, started: float) -> float:
+    while True:
+        frame = json.loads(await asyncio.wait_for(browser.recv(), 10))
+        if frame["t"] == "progress" or (frame["t"] == "event" and frame["job"]["stage"] == "inference"):
+            return time.perf_counter() - started
+
+
+def session_cookie(stack: Stack) -> str:
+    """A signed-in session of the doctor, as a Cookie header."""
+    code = (
+        "from django.contrib.auth import SESSION_KEY, BACKEND_SESSION_KEY, HASH_SESSION_KEY; "
+        "from django.contrib.auth.models import User; from django.contrib.sessions.backends.db import SessionStore; "
+        "u = User.objects.get(username='doctor'); s = SessionStore(); s[SESSION_KEY] = str(u.pk); "
+        "s[BACKEND_SESSION_KEY] = 'django.contrib.auth.backends.ModelBackend'; "
+        "s[HASH_SESSION_KEY] = u.get_session_auth_hash(); s.create(); print(s.session_key)"
+    )
+    return "sessionid=" + stack.manage("shell", "--verbosity", "0", "-c", code).splitlines()[-1]
+
+
+async def measure(stack: Stack, echo_port: int) -> None:
+    """Everything in one run."""
+    study = demo_patient(stack)
+    default = Registry().find(None)
+    model = m.ModelName(name=default.name, version=default.version, sha256=default.sha256)
+    token = stack.manage("enrol_token", "bench", "--route", "lab")
+    bearer = {"Authorization": f"Bearer {stack.manage('api_token', 'doctor')}"}
+    async with (
+        httpx.AsyncClient(base_url=stack.url, headers=bearer, timeout=20) as client,
+        connect(f"ws://127.0.0.1:{echo_port}", compression=None) as echo,
+        BenchWorker(url=stack.url, token=token, model=model) as worker,
+    ):
+        rows = await clicks(client, worker, echo, study)
+        shown = await progress(client, worker, study, session_cookie(stack), stack.url)
+    table(f"click to worker, {CLICKS} clicks, embedded (SQLite synchronous=FULL, in-memory layer)", rows)
+    table("progress of the worker to the browser's socket", {"worker -> browser": shown})
+    echo_row, answer_row, offer_row = rows.values()
+    last_line(
+        click_offer_p50=milliseconds(percentile(offer_row, 0.5)),
+        click_offer_p99=milliseconds(percentile(offer_row, 0.99)),
+        click_202_p50=milliseconds(percentile(answer_row, 0.5)),
+        progress_p50=milliseconds(percentile(shown, 0.5)),
+        progress_p99=milliseconds(percentile(shown, 0.99)),
+        echo_p50=milliseconds(percentile(echo_row, 0.5)),
+        echo_p99=milliseconds(percentile(echo_row, 0.99)),
+    )
+
+
+def main() -> None:
+    """Start the real server and the echo, measure, stop them."""
+    echo = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.echo_server"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert echo.stdout is not None
+        port = int(echo.stdout.readline())
+        with tempfile.TemporaryDirectory() as folder, Stack(Path(folder) / "data", LOG_LEVEL="WARNING") as stack:
+            asyncio.run(measure(stack, port))
+    finally:
+        echo.terminate()
+        echo.wait()
+
+
+if __name__ == "__main__":
+    main()

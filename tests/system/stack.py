@@ -1,0 +1,214 @@
+"""The real programs on loopback: `python -m server` and `python -m worker_client` as processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+ROOT = Path(__file__).resolve().parents[2]
+START_SECONDS = 60.0
+STOP_SECONDS = 20.0
+PASSWORD = "a-password-of-the-test"
+
+T = TypeVar("T")
+
+
+class StackFailed(Exception):
+    """A process did not do what it should."""
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(ask: Callable[[], T | None], *, seconds: float, what: str) -> T:
+    """Ask until there is an answer that is neither None nor false. Raises StackFailed after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        answer = ask()
+        if answer:
+            return answer
+        time.sleep(0.05)
+    raise StackFailed(f"after {seconds:.0f} s there was still no {what}")
+
+
+class Stack:
+    """One server with its data folder, and any number of workers. Use as a context manager."""
+
+    def __init__(self, data_dir: Path, *, use_local_inference: str = "true", **env: str) -> None:
+        self.data_dir = data_dir
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.env = {
+            **os.environ,
+            "DATA_DIR": str(data_dir),
+            "PUBLIC_URL": self.url,
+            "USE_LOCAL_INFERENCE": use_local_inference,
+            "LOG_LEVEL": "INFO",
+            **env,
+        }
+        self.env.pop("DJANGO_SETTINGS_MODULE", None)
+
+    def __enter__(self) -> Stack:
+        self.manage("migrate", "--verbosity", "0")
+        self.add_user("doctor", is_superuser=True)
+        self.start_server()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name in reversed(list(self.processes)):
+            self.stop(name)
+
+    def manage(self, *arguments: str, **env: str) -> str:
+        """Run a management command and give back what it printed."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=ROOT,
+            env={**self.env, **env},
+            text=True,
+            capture_output=True,
+            check=False,
+        )
+        if done.returncode:
+            raise StackFailed(f"manage.py {arguments[0]}: {done.stderr[-3000:]}")
+        return done.stdout.strip()
+
+    def add_user(self, name: str, *, is_superuser: bool = False) -> None:
+        """A user with the password of the tests."""
+        flags = "is_staff=True, is_superuser=True" if is_superuser else "is_staff=False"
+        code = (
+            "from django.contrib.auth.models import User; "
+            f"User.objects.create_user({name!r}, password={PASSWORD!r}, {flags})"
+        )
+        self.manage("shell", "--verbosity", "0", "-c", code)
+
+    def client(self, username: str = "doctor") -> httpx.Client:
+        """An API client that speaks for a user."""
+        token = self.manage("api_token", username)
+        return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {token}"}, timeout=70)
+
+    def start_server(self) -> None:
+        """Start the server; it answers before this returns."""
+        server = self._start("server", "server", "--port", str(self.port))
+
+        def is_up() -> bool:
+            if server.poll() is not None:
+                raise StackFailed(f"the server ended with {server.returncode}: {self.log_of('server')}")
+            try:
+                return httpx.get(f"{self.url}/healthz", timeout=2).status_code == 200
+            except httpx.TransportError:
+                return False
+
+        wait_for(is_up, seconds=START_SECONDS, what="answer from the server")
+
+    def enrol_worker(self, name: str = "lab") -> Path:
+        """Enrol a worker by a one-time token; its home is a folder of its own."""
+        home = self.data_dir.parent / f"worker-{name}"
+        token = self.manage("enrol_token", name, "--route", "lab")
+        command = ("enrol", "--server", self.url, "--name", name, "--token-stdin", "--home", str(home))
+        done = subprocess.run(
+            [sys.executable, "-m", "worker_client", *command],
+            cwd=ROOT,
+            env=self.env,
+            input=token + "\n",
+            text=True,
+            capture_output=True,
+            check=False,
+        )
+        if done.returncode:
+            raise StackFailed(f"enrol: {done.stderr[-3000:]}")
+        return home
+
+    def start_worker(self, home: Path, *, name: str = "lab", module: str = "worker_client") -> None:
+        """Start a worker and wait until the server counts it."""
+        before = self.connected_workers()
+        self._start(name, module, "run", "--home", str(home), "--device", "cpu")
+        wait_for(lambda: self.connected_workers() > before, seconds=START_SECONDS, what=f"worker {name}")
+
+    def connected_workers(self) -> int:
+        """How many workers the server counts."""
+        lines = httpx.get(f"{self.url}/metrics", timeout=10).text.splitlines()
+        return sum(int(float(line.split()[-1])) for line in lines if line.startswith("segwire_connected_workers{"))
+
+    def stop(self, name: str, number: int = signal.SIGTERM) -> int:
+        """End a process and answer its exit code."""
+        process = self.processes.pop(name)
+        if process.poll() is None:
+            process.send_signal(number)
+        try:
+            return process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise StackFailed(f"{name} did not end within {STOP_SECONDS:.0f} s: {self.log_of(name)}") from None
+
+    def log_of(self, name: str) -> str:
+        """The end of what a process logged."""
+        return (self.data_dir.parent / f"{name}.log").read_text(errors="replace")[-4000:]
+
+    def _start(self, name: str, module: str, *arguments: str) -> subprocess.Popen[bytes]:
+        with (self.data_dir.parent / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                cwd=ROOT,
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.processes[name] = process
+        return process
+
+
+def upload(client: httpx.Client, files: Iterable[Path]) -> dict[str, Any]:
+    """Upload files in one request and give back the first study."""
+    parts = [("files", (path.name, path.read_bytes())) for path in files]
+    answer = client.post("/api/mri/uploads/", files=parts)
+    if answer.status_code != 201:
+        raise StackFailed(f"upload: {answer.status_code} {answer.text}")
+    return dict(answer.json()["studies"][0])
+
+
+def demo_patient(stack: Stack) -> dict[str, Any]:
+    """Make the simulated patient and give back its study."""
+    return dict(json.loads(stack.manage("make_demo_patient", "--owner", "doctor"))["studies"][0])
+
+
+def by_sequence(study: dict[str, Any]) -> dict[str, str]:
+    """Series ids of a study by sequence."""
+    return {series["sequence"]: series["id"] for series in study["series"] if series["sequence"]}
+
+
+def click(client: httpx.Client, study: dict[str, Any], **query: str) -> httpx.Response:
+    """What the button posts: the four sequences, T1CE as the reference."""
+    series = by_sequence(study)
+    return client.post(
+        f"/api/mri/segmentation/series/{series['T1CE']}/segment/",
+        params=query,
+        json={"sequence_series_ids": [series[name] for name in ("T1", "T1CE", "T2", "FLAIR")]},
+    )
+
+
+def ended(client: httpx.Client, job_id: str, *, seconds: float = 120) -> dict[str, Any]:
+    """The snapshot of a job once it has ended."""
+
+    def ask() -> dict[str, Any] | None:
+        snapshot = client.get(f"/api/mri/segmentation/jobs/{job_id}/").json()
+        return snapshot if snapshot["state"] in ("succeeded", "failed", "cancelled") else None
+
+    return wait_for(ask, seconds=seconds, what=f"end of job {job_id}")

@@ -139,6 +139,13 @@ class LeaseGone(TransferError):
         super().__init__("The attempt no longer counts.")
 
 
+class UploadVanished(TransferError):
+    """There is nothing under this path (404, 410): an upload that expired, or an artifact that is gone."""
+
+    def __init__(self) -> None:
+        super().__init__("The server has nothing under this path any more.")
+
+
 class DigestMismatch(TransferError):
     """What arrived has another size or sha256 than the offer says."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from worker_client.actions import Send
+from worker_client.actions import Action, HangUp, Send
 from worker_client.answers import Key
 from worker_client.protocol.messages import Bye, Ready, Welcome
 
@@ -50,3 +50,8 @@ class Line:
         if about is not None:
             self.questions[self.last_id] = about
         return Send(msgspec.structs.replace(message, id=self.last_id))
+
+    def hang_up(self, code: int, reason: str, *, comes_back: bool) -> list[Action]:
+        """The last words, and the close after them."""
+        self.is_closing = True
+        return [self.say(Bye(code=code, reason=reason, reconnect=comes_back)), HangUp(code, reason)]

@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from worker_client.actions import Action, Begin, Forget, Halt, HangUp, Leave, Send, Upload, UseToken
+from worker_client.actions import Action, Begin, Forget, Halt, Leave, Send, Upload, UseToken
 from worker_client.answers import Answer, Key, Result
-from worker_client.comeback import Verdict, after_close
+from worker_client.comeback import ComeBack, Verdict, after_close
 from worker_client.holdings import Holdings, Job, Owed
 from worker_client.line import Line
 from worker_client.profile import Load, Profile
@@ -43,7 +43,7 @@ class Session:
         self._load = Load()
         self._line: Line | None = None
         self._drain_until: float | None = None
-        self._has_left = False
+        self._is_overdue = self._has_left = False
         self._answers_to: dict[type[Any], Callable[[Any, Line, float], Actions]] = {
             wire.Challenge: self._challenged,
             wire.Welcome: self._welcomed,
@@ -87,7 +87,7 @@ class Session:
 
     def next_tick(self) -> float | None:
         """When `tick` has something to do."""
-        times = [] if self._drain_until is None or self._has_left else [self._drain_until]
+        times = [] if self._drain_until is None or self._is_overdue else [self._drain_until]
         line = self._line
         if line is not None and not line.is_closing:
             times.append(line.silence_at)
@@ -120,12 +120,14 @@ class Session:
         line.heard_at = at
         if isinstance(error, UnknownType):
             return [line.say(wire.Error(re=error.re or None, code=error.code, detail=str(error)[:200]))]
-        return _hang_up(line, CloseCode.PROTOCOL_ERROR, "a frame could not be read", comes_back=True)
+        return line.hang_up(CloseCode.PROTOCOL_ERROR, "a frame could not be read", comes_back=True)
 
     def closed(self, *, code: int, reason: str) -> Verdict:
         """The socket is gone, or could not be opened (`code` 1006); whether and when to come back."""
         line, self._line = self._line, None
         self._held.disconnected()
+        if line is not None and line.is_closing and line.bye is None:
+            return ComeBack()
         return after_close(code=code, reason=reason, bye=None if line is None else line.bye)
 
     def tick(self, *, at: float) -> Actions:
@@ -133,10 +135,11 @@ class Session:
         actions: Actions = []
         line = self._line
         if line is not None and not line.is_closing and at >= line.silence_at:
-            return _hang_up(line, CloseCode.HEARTBEAT_LOST, "nothing was heard for too long", comes_back=True)
+            return line.hang_up(CloseCode.HEARTBEAT_LOST, "nothing was heard for too long", comes_back=True)
         if line is not None and line.is_signed_in:
             actions += self._beat(line, at) + self._report(at) + self._say_again(at)
         if self._drain_until is not None and at >= self._drain_until:
+            self._is_overdue = True
             for job in self._held.computing():
                 actions += self._release(job)
         return actions + self._leave_if_done(at)
@@ -391,10 +394,4 @@ class Session:
         self._has_left, line = True, self._line
         if line is None or line.is_closing:
             return [Leave()]
-        return [*_hang_up(line, 1000, "the worker shuts down", comes_back=False), Leave()]
-
-
-def _hang_up(line: Line, code: int, reason: str, *, comes_back: bool) -> Actions:
-    bye = line.say(wire.Bye(code=code, reason=reason, reconnect=comes_back))
-    line.is_closing = True
-    return [bye, HangUp(code, reason)]
+        return [*line.hang_up(1000, "the worker shuts down", comes_back=False), Leave()]

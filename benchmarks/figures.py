@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 
 
@@ -25,7 +24,7 @@ def table(title: str, rows: dict[str, Sequence[float]]) -> None:
         p50, p99 = percentile(seconds, 0.5), percentile(seconds, 0.99)
         print(
             f"  {name:<{width}}  p50 {milliseconds(p50):>9}  p99 {milliseconds(p99):>9}"
-            f"  max {milliseconds(max(seconds)):>9}  mean {milliseconds(statistics.fmean(seconds)):>9}  n={len(seconds)}"
+            f"  max {milliseconds(max(seconds)):>9}  n={len(seconds)}"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +20,7 @@ import httpx
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
+CHUNK_BYTES = 1024 * 1024
 PASSWORD = "a-password-of-the-test"
 
 T = TypeVar("T")
@@ -182,6 +185,40 @@ def upload(client: httpx.Client, files: Iterable[Path]) -> dict[str, Any]:
     if answer.status_code != 201:
         raise StackFailed(f"upload: {answer.status_code} {answer.text}")
     return dict(answer.json()["studies"][0])
+
+
+def upload_resumably(client: httpx.Client, files: list[Path]) -> dict[str, Any]:
+    """Upload files as one tus batch, in chunks of 1 MiB, and give back the first study."""
+    batch = str(uuid.uuid4())
+    for file in files:
+        _send_by_tus(client, file, batch=batch, batch_count=len(files))
+
+    def ask() -> dict[str, Any] | None:
+        answer = client.get(f"/api/mri/uploads/batches/{batch}/").json()
+        return answer if answer["state"] in ("done", "failed") else None
+
+    ingested = wait_for(ask, seconds=120, what="ingested batch")
+    if ingested["state"] == "failed":
+        raise StackFailed(f"batch: {ingested['refused']}")
+    return dict(ingested["studies"][0])
+
+
+def _send_by_tus(client: httpx.Client, file: Path, *, batch: str, batch_count: int) -> None:
+    content = file.read_bytes()
+    told = {"filename": file.name, "batch": batch, "batch_count": str(batch_count)}
+    metadata = ",".join(f"{key} {base64.b64encode(value.encode()).decode()}" for key, value in told.items())
+    version = {"Tus-Resumable": "1.0.0"}
+    created = client.post(
+        "/api/mri/uploads/tus/",
+        headers={**version, "Upload-Length": str(len(content)), "Upload-Metadata": metadata},
+    ).raise_for_status()
+    kind = {"Content-Type": "application/offset+octet-stream"}
+    for offset in range(0, len(content), CHUNK_BYTES):
+        client.patch(
+            created.headers["Location"],
+            headers={**version, **kind, "Upload-Offset": str(offset)},
+            content=content[offset : offset + CHUNK_BYTES],
+        ).raise_for_status()
 
 
 def demo_patient(stack: Stack) -> dict[str, Any]:

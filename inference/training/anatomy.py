@@ -50,14 +50,14 @@ def mni_anatomy() -> Anatomy:
 
     Raises ModuleNotFoundError when nilearn, a package of demo and training only, is not installed.
     """
-    from nilearn import datasets  # noqa: PLC0415 - demo and training only; it takes seconds to import
+    from nilearn import datasets
 
     folder = Path(datasets.__file__).parent / "data"
-    image = nibabel.load(folder / "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz")  # type: ignore[attr-defined]
+    image = nibabel.load(folder / "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz")
     t1, grey, white = (
-        np.asanyarray(
-            nibabel.load(folder / f"mni_icbm152_{part}_tal_nlin_sym_09a_converted.nii.gz").dataobj  # type: ignore[attr-defined]
-        ).astype(np.float32)
+        np.asanyarray(nibabel.load(folder / f"mni_icbm152_{part}_tal_nlin_sym_09a_converted.nii.gz").dataobj).astype(
+            np.float32
+        )
         / 255.0
         for part in ("t1", "gm", "wm")
     )
@@ -92,7 +92,7 @@ def case_anatomy(folder: Path, *, labels_file: str | None) -> Anatomy:
 
 
 def _read_ras(path: Path) -> tuple[Field, npt.NDArray[np.float64]]:
-    image = nibabel.as_closest_canonical(nibabel.load(path))  # type: ignore[attr-defined]
+    image = nibabel.as_closest_canonical(nibabel.load(path))
     return np.asanyarray(image.dataobj).astype(np.float32), image.affine
 
 

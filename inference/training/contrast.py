@@ -51,26 +51,27 @@ def tumour_looks(
     """How one tumour looks on the four sequences of a head whose CSF has these levels."""
     wetness = float(rng.uniform(0.15, 0.65))  # water in the oedema: the same on all sequences
     cyst = float(rng.uniform(0.0, 1.0)) ** (2.0 if is_dull else 1.0)
-    solid = float(rng.uniform(0.15, 0.6))
+    solid = float(rng.uniform(0.2, 0.7))
     t2_span = csf[Sequence.T2] - 1.0
     bright = float(rng.uniform(1.2, 2.3)) if rng.uniform() < 0.85 else float(rng.uniform(1.1, 1.3))
     t1_span = 1.0 - csf[Sequence.T1]
     t1ce_span = 1.0 - csf[Sequence.T1CE]
     uptake = float(rng.uniform(1.25, 2.6)) if rng.uniform() < 0.8 else float(rng.uniform(1.1, 1.35))
     core_t1 = np.interp(cyst, [0, 1], [rng.uniform(0.3, 0.6), rng.uniform(0.6, 1.0)])
-    core_flair = rng.uniform(1.15, 2.2) if is_dull or rng.uniform() < 0.6 else rng.uniform(0.4, 1.2)
+    wet_flair = rng.uniform(0.3, 1.2) if rng.uniform() < 0.6 else rng.uniform(1.0, 1.8)
+    core_flair = np.interp(cyst, [0.3, 0.7], [rng.uniform(1.1, 2.1), wet_flair])
     bled = rng.uniform() < 0.08
     veil = float(rng.uniform(0.1, 0.45))
     return {
         Sequence.T1: TumourLook(
             1.3 if bled else 1.0 - core_t1 * t1_span,
-            1.0 - t1_span * (0.25 + 0.6 * wetness),
+            1.0 - t1_span * (0.03 + 0.5 * wetness),
             1.0 - t1_span * rng.uniform(0.15, 0.7),
             veil,
         ),
         Sequence.T1CE: TumourLook(
             1.35 if bled else 1.0 - core_t1 * t1ce_span * rng.uniform(0.7, 1.0),
-            1.0 - t1ce_span * (0.2 + 0.6 * wetness),
+            1.0 - t1ce_span * (0.03 + 0.5 * wetness),
             uptake,
             veil,
         ),
@@ -94,10 +95,15 @@ class ScannerTraits:
     blur_voxels: tuple[float, float, float]
 
 
-def scanner_traits(rng: np.random.Generator, *, severity: float = 1.0) -> ScannerTraits:
-    """Random bias, noise, gamma and resolution; now and then one axis is blurred as if by thick slices."""
+def scanner_traits(rng: np.random.Generator, *, severity: float = 1.0, is_thick: bool = False) -> ScannerTraits:
+    """Random bias, noise, gamma and resolution; now and then one axis is blurred as if by thick slices.
+
+    `is_thick`: the slices are, for certain, along Z.
+    """
     blur = np.full(3, float(rng.uniform(0.0, 0.5)))
-    if rng.uniform() < 0.25 * severity:
+    if is_thick:
+        blur[2] = rng.uniform(0.7, 1.6)
+    elif rng.uniform() < 0.2 * severity:
         blur[2 if rng.uniform() < 0.6 else int(rng.integers(2))] = rng.uniform(0.6, 1.4)
     x, y, z = (float(value) for value in blur)
     return ScannerTraits(
@@ -108,9 +114,7 @@ def scanner_traits(rng: np.random.Generator, *, severity: float = 1.0) -> Scanne
     )
 
 
-def acquire(
-    rng: np.random.Generator, scan: Field, *, brain: Field, traits: ScannerTraits, grid: Grid
-) -> Field:
+def acquire(rng: np.random.Generator, scan: Field, *, brain: Field, traits: ScannerTraits, grid: Grid) -> Field:
     """What the scanner makes of an ideal image: blur, bias field, Rician noise, gamma; 0 outside `brain`."""
     image = ndimage.gaussian_filter(scan, traits.blur_voxels) if max(traits.blur_voxels) > 0.2 else scan
     image = image * np.exp(traits.bias * smooth_noise(rng, grid, scale_mm=float(rng.uniform(50.0, 110.0))))

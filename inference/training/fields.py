@@ -24,7 +24,7 @@ def smooth_noise(rng: np.random.Generator, grid: Grid, *, scale_mm: float) -> Fi
     values = np.einsum("xa,abc->xbc", splines[0], lattice, optimize=True)
     values = np.einsum("yb,xbc->xyc", splines[1], values, optimize=True)
     values = np.einsum("zc,xyc->xyz", splines[2], values, optimize=True)
-    return ((values - values.mean()) / (values.std() + 1e-6)).astype(np.float32)
+    return np.asarray((values - values.mean()) / (values.std() + 1e-6), np.float32)
 
 
 def _spline_weights(count: int, *, step_voxels: float, start: float) -> Field:
@@ -43,7 +43,7 @@ def tubes(rng: np.random.Generator, grid: Grid, *, scale_mm: float, radius: floa
     """(X, Y, Z) float32, 0 to 1: random curved tubes, where the zero surfaces of two noise fields cross."""
     first = smooth_noise(rng, grid, scale_mm=scale_mm)
     second = smooth_noise(rng, grid, scale_mm=scale_mm)
-    return np.exp(-(first**2 + second**2) / radius**2).astype(np.float32)
+    return np.asarray(np.exp(-(first**2 + second**2) / radius**2), np.float32)
 
 
 def world_points(grid: Grid) -> Field:
@@ -52,4 +52,5 @@ def world_points(grid: Grid) -> Field:
     voxels = np.stack(axes)
     rotation = np.asarray(grid.affine[:3, :3], dtype=np.float32)
     origin = np.asarray(grid.affine[:3, 3], dtype=np.float32)
-    return np.einsum("ij,jxyz->ixyz", rotation, voxels, optimize=True) + origin[:, None, None, None]
+    turned = np.einsum("ij,jxyz->ixyz", rotation, voxels, optimize=True)
+    return np.asarray(turned + origin[:, None, None, None], np.float32)

@@ -6,7 +6,8 @@ given vessels and small white matter lesions as every real head has them, and sc
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence as Many
+from collections.abc import Mapping
+from collections.abc import Sequence as Many
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from inference.contract import Grid, Label, Sequence, Volume
 from inference.training.anatomy import Anatomy, mni_anatomy
 from inference.training.contrast import TumourLook, acquire, scanner_traits, tissue_levels, tumour_looks
 from inference.training.fields import Field, smooth_noise, tubes, world_points
+from inference.training.skull import add_skull
 from inference.training.tumour import CSF, GREY, WHITE, Compartments, Kind, TumourPlan, grow, plan_tumour
 
 __all__ = ["Anatomy", "Kind", "SimulatedPatient", "TumourPlan", "mni_anatomy", "simulate_patient"]
@@ -52,13 +54,16 @@ def simulate_patient(
     shape: tuple[int, int, int] | None = None,
     kinds: Many[Kind] | None = None,
     variety: float = 1.0,
+    is_stripped: bool = True,
 ) -> SimulatedPatient:
     """Make one patient. The same generator state gives the same patient.
 
     `shape` defaults to what holds the head. `kinds` names the tumours to grow; None leaves it to chance, an empty
     list makes a healthy head. `variety` scales pose, warp, bias and noise: 1 for training, less for a calm picture.
+    `is_stripped`: False leaves a skull around the brain.
     """
-    grid = _grid_around(anatomy, spacing_mm=spacing_mm, shape=shape)
+    margin_mm = 8.0 if is_stripped else 22.0
+    grid = _grid_around(anatomy, spacing_mm=spacing_mm, shape=shape, margin_mm=margin_mm)
     points = _posed_points(rng, grid, anatomy=anatomy, variety=variety)
     plans = _plans(rng, points, anatomy=anatomy, grid=grid, kinds=kinds)
     head = _sample(rng, _push_aside(rng, points, plans=plans, grid=grid), anatomy=anatomy)
@@ -71,25 +76,42 @@ def simulate_patient(
         looks = tumour_looks(rng, csf=csf, is_dull=plan.kind is Kind.DULL)
         _add_tumour(rng, ideal, tumour=tumour, looks=looks, grid=grid)
         truth = _merged(truth, tumour.labels)
-    severity = variety * (0.5 if anatomy.scans else 1.0)
-    volumes = {
-        sequence: Volume(
-            acquire(rng, image, brain=head.brain, traits=scanner_traits(rng, severity=severity), grid=grid),
-            grid.affine,
-        )
-        for sequence, image in ideal.items()
-    }
+    shown = head.brain
+    if not is_stripped:
+        csf = {sequence: float(values[CSF]) for sequence, values in levels.items()}
+        shown = add_skull(rng, ideal, brain=head.brain, csf=csf, grid=grid)
+    volumes = _acquired(rng, ideal, shown=shown, severity=variety * (0.5 if anatomy.scans else 1.0), grid=grid)
     return SimulatedPatient(volumes, np.where(head.brain > 0, truth, 0).astype(np.uint8), grid)
 
 
+def _acquired(
+    rng: np.random.Generator, ideal: Mapping[Sequence, Field], *, shown: Field, severity: float, grid: Grid
+) -> dict[Sequence, Volume]:
+    """Scan every sequence with a scanner's traits of its own; clinical studies have thick slices in all of them."""
+    is_thick = rng.uniform() < 0.2 * severity
+    volumes: dict[Sequence, Volume] = {}
+    for sequence, image in ideal.items():
+        traits = scanner_traits(rng, severity=severity, is_thick=is_thick)
+        volumes[sequence] = Volume(acquire(rng, image, brain=shown, traits=traits, grid=grid), grid.affine)
+    return volumes
+
+
 def _grid_around(
-    anatomy: Anatomy, *, spacing_mm: tuple[float, float, float], shape: tuple[int, int, int] | None
+    anatomy: Anatomy,
+    *,
+    spacing_mm: tuple[float, float, float],
+    shape: tuple[int, int, int] | None,
+    margin_mm: float,
 ) -> Grid:
-    """A grid parallel to the world's axes, centred on the brain, with 8 mm to spare when no shape is given."""
+    """A grid parallel to the world's axes, centred on the brain, with a margin all around when no shape is given."""
     inside = np.argwhere(anatomy.tissues.sum(0)[::2, ::2, ::2] > 0) * 2.0
     corners = np.stack([inside.min(0), inside.max(0)]) @ anatomy.affine[:3, :3].T + anatomy.affine[:3, 3]
     spacing = np.asarray(spacing_mm)
-    count = np.asarray(shape) if shape is not None else np.ceil((np.ptp(corners, axis=0) + 16.0) / spacing).astype(int)
+    count = (
+        np.asarray(shape)
+        if shape is not None
+        else np.ceil((np.ptp(corners, axis=0) + 2 * margin_mm) / spacing).astype(int)
+    )
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = corners.mean(0) - spacing * (count - 1) / 2.0
     x, y, z = (int(n) for n in count)
@@ -126,7 +148,7 @@ def _plans(
     affine = np.asarray(grid.affine) @ np.diag([step, step, step, 1.0])
     x, y, z = coarse.shape[1:]
     tissues = np.stack([_at(points=coarse, values=part, affine=anatomy.affine) for part in anatomy.tissues])
-    wanted: list[Kind | None] = list(kinds) if kinds is not None else _tumour_count(rng, anatomy) * [None]
+    wanted: list[Kind | None] = [None] * _tumour_count(rng, anatomy) if kinds is None else [*kinds]
     if len(wanted) > 1 and kinds is None:
         wanted = [Kind.SOLID if rng.uniform() < 0.7 else Kind.RING for _ in wanted]
     return [plan_tumour(rng, tissues=tissues, grid=Grid((x, y, z), affine), kind=kind) for kind in wanted]
@@ -167,7 +189,7 @@ def _sample(rng: np.random.Generator, points: Field, *, anatomy: Anatomy) -> Hea
     texture = labels.astype(np.float32)
     if anatomy.texture.any():
         texture = _at(points=points, values=anatomy.texture, affine=anatomy.affine)
-    covered = scans[Sequence.T1] > 0.02 if scans else tissues.sum(0) > 0.3
+    covered = np.max(list(scans.values()), axis=0) > 0.05 if scans else tissues.sum(0) > 0.3
     soft = ndimage.gaussian_filter(covered.astype(np.float32), 1.2)
     brain = (soft > rng.uniform(0.42, 0.6)) & (covered if scans else True)
     return Head(tissues, texture, scans, labels, brain.astype(np.float32))
@@ -217,7 +239,9 @@ def _add_vessels(
     pipes = tubes(rng, grid, scale_mm=float(rng.uniform(14.0, 26.0)), radius=float(rng.uniform(0.08, 0.2)))
     vessels = pipes * np.clip(head.tissues[CSF] + 0.5 * head.tissues[GREY], 0, 1) * float(rng.uniform(0.2, 1.0))
     choroid = _bump(smooth_noise(rng, grid, scale_mm=6.0), above=0.8) * (head.tissues[CSF] > 0.6) * (inner > 0.97)
-    edge = (inner < rng.uniform(0.5, 0.66)) * _bump(smooth_noise(rng, grid, scale_mm=15.0), above=rng.uniform(-0.3, 1.5))
+    edge = (inner < rng.uniform(0.5, 0.66)) * _bump(
+        smooth_noise(rng, grid, scale_mm=15.0), above=rng.uniform(-0.3, 1.5)
+    )
     share = np.clip(vessels + choroid * rng.uniform(0.2, 0.9) + edge * rng.uniform(0.0, 0.6), 0, 1) * amount
     images[Sequence.T1CE] = images[Sequence.T1CE] + share * (bright - images[Sequence.T1CE])
 

@@ -27,7 +27,7 @@ class Kind(StrEnum):
     DULL = "dull"  # no enhancement: low-grade glioma
 
 
-KIND_ODDS: dict[Kind, float] = {Kind.RING: 0.4, Kind.PATCHY: 0.25, Kind.SOLID: 0.15, Kind.DULL: 0.2}
+KIND_ODDS: dict[Kind, float] = {Kind.RING: 0.46, Kind.PATCHY: 0.26, Kind.SOLID: 0.14, Kind.DULL: 0.14}
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,9 @@ def plan_tumour(rng: np.random.Generator, *, tissues: Field, grid: Grid, kind: K
     places = np.argwhere(odds)
     voxel = places[rng.integers(len(places))]
     centre = np.asarray(grid.affine)[:3, :3] @ voxel + np.asarray(grid.affine)[:3, 3]
-    smallest, largest = (4.0, 14.0) if chosen is Kind.SOLID else (7.0, 27.0)
-    core_mm = float(rng.uniform(smallest, largest))
-    widening = float(rng.uniform(2.0, 22.0)) if rng.uniform() < 0.85 else float(rng.uniform(0.0, 2.0))
+    smallest, largest = (3.5, 13.0) if chosen is Kind.SOLID else (5.0, 27.0)
+    core_mm = smallest + (largest - smallest) * float(rng.uniform()) ** 1.3
+    widening = float(rng.uniform(2.0, 26.0)) if rng.uniform() < 0.85 else float(rng.uniform(0.0, 2.0))
     x, y, z = (float(value) for value in centre)
     return TumourPlan(chosen, (x, y, z), core_mm, core_mm + widening)
 
@@ -91,16 +91,16 @@ def grow(rng: np.random.Generator, plan: TumourPlan, *, tissues: Field, grid: Gr
     return Compartments(core=core - enhancing, oedema=(oedema * (1.0 - core)).astype(np.float32), enhancing=enhancing)
 
 
-def _enhancement(rng: np.random.Generator, plan: TumourPlan, *, depth: Field, grid: Grid) -> Field:
+def _enhancement(rng: np.random.Generator, plan: TumourPlan, *, depth: npt.NDArray[np.floating], grid: Grid) -> Field:
     """(X, Y, Z) float32, 0 to 1: how much of the core takes up contrast."""
     spots = smooth_noise(rng, grid, scale_mm=max(plan.core_mm * 0.5, 5.0))
     if plan.kind is Kind.DULL:
         return np.zeros(grid.shape, np.float32)
     if plan.kind is Kind.PATCHY:
-        return _soft(spots - float(rng.uniform(-0.8, 0.8)), width_mm=0.15)
+        return _soft(spots - float(rng.uniform(-1.2, 0.7)), width_mm=0.15)
     if plan.kind is Kind.SOLID:
         return _soft(spots + 2.0, width_mm=0.2)
-    rim_mm = np.clip(plan.core_mm * float(rng.uniform(0.15, 0.55)), 2.0, 9.0)
+    rim_mm = np.clip(plan.core_mm * float(rng.uniform(0.08, 0.55)), 1.2, 9.0)
     return _soft(rim_mm * (1.0 + 0.45 * spots) - depth, width_mm=0.8)
 
 
@@ -113,6 +113,6 @@ def _stretched_distance(rng: np.random.Generator, plan: TumourPlan, *, grid: Gri
     return np.asarray(np.sqrt((np.einsum("ij,jxyz->ixyz", metric, offset, optimize=True) ** 2).sum(0)))
 
 
-def _soft(depth: Field, *, width_mm: float) -> Field:
+def _soft(depth: npt.NDArray[np.floating], *, width_mm: float) -> Field:
     """A smooth step from 0 to 1 where `depth` turns positive."""
     return np.asarray(1.0 / (1.0 + np.exp(np.clip(-depth / width_mm, -30.0, 30.0))), np.float32)

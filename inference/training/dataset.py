@@ -1,0 +1,143 @@
+"""An endless stream of training examples: simulated patients, prepared exactly as real ones are at inference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import ndimage
+from torch.utils.data import IterableDataset, get_worker_info
+
+from inference.contract import Label, Sequence
+from inference.training.anatomy import Anatomy, case_anatomy, mni_anatomy, t1_anatomy
+from inference.training.fields import Field
+from inference.training.simulate import SimulatedPatient, simulate_patient
+
+SPACING_MM = (2.0, 2.0, 2.0)
+WINDOW = (80, 96, 80)
+SKULL_SHARE = 0.2  # of the examples: what the network sees of a scan that nobody stripped
+REUSE = 2  # a simulated patient costs more than a training step, and a fresh distortion makes it new enough
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Folders with training anatomy outside the project; an absent one narrows the variety, nothing else."""
+
+    labelled: tuple[Path, ...] = ()
+    tumour_free: tuple[Path, ...] = ()
+    t1_only: tuple[Path, ...] = ()
+
+    def anatomies(self) -> list[tuple[Anatomy, float]]:
+        """Every head, softened for sampling at 2 mm, with how often to use it."""
+        heads = [(mni_anatomy(), 0.25)]
+        heads += [(t1_anatomy(path), 0.2) for path in self.t1_only]
+        heads += [(case_anatomy(path, labels_file=None), 0.25) for path in self.tumour_free]
+        heads += [(case_anatomy(path, labels_file="seg.nii.gz"), 0.3) for path in self.labelled]
+        return [(softened(head), share) for head, share in heads]
+
+
+def softened(anatomy: Anatomy, *, sigma_voxels: float = 0.5) -> Anatomy:
+    """The anatomy blurred a little, so that sampling it on a grid twice as coarse does not alias."""
+
+    def soften(values: Field) -> Field:
+        return np.asarray(ndimage.gaussian_filter(values, sigma_voxels), np.float32)
+
+    return replace(
+        anatomy,
+        tissues=np.stack([soften(part) for part in anatomy.tissues]),
+        texture=soften(anatomy.texture),
+        scans={sequence: soften(scan) for sequence, scan in anatomy.scans.items()},
+    )
+
+
+class Examples(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Pairs: image (4, X, Y, Z) float32 z-scored, T1 T1CE T2 FLAIR; regions (3, X, Y, Z) float32 0/1, WT TC ET."""
+
+    def __init__(self, sources: Sources, *, seed: int) -> None:
+        self._sources = sources
+        self._seed = seed
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        worker = get_worker_info()
+        torch.set_num_threads(1)
+        rng = np.random.default_rng([self._seed, worker.id if worker else 0])
+        heads = self._sources.anatomies()
+        odds = np.array([share for _, share in heads])
+        while True:
+            anatomy = heads[int(rng.choice(len(heads), p=odds / odds.sum()))][0]
+            is_stripped = rng.uniform() > SKULL_SHARE
+            patient = simulate_patient(rng, anatomy=anatomy, spacing_mm=SPACING_MM, is_stripped=is_stripped)
+            for _ in range(REUSE):
+                yield example(rng, patient)
+
+
+def example(rng: np.random.Generator, patient: SimulatedPatient) -> tuple[torch.Tensor, torch.Tensor]:
+    """One distorted view of a patient, cut or padded to the training window."""
+    scans = {sequence: np.asarray(volume.voxels, np.float32) for sequence, volume in patient.volumes.items()}
+    truth = patient.truth
+    scans, truth = _imperfect(rng, scans, truth)
+    image = np.stack([zscore_nonzero(_remapped(rng, scans[sequence])) for sequence in Sequence])
+    image[:, :] *= np.exp(rng.uniform(-0.1, 0.1, (4, 1, 1, 1)))
+    stacked = np.concatenate([image, region_masks(truth)])
+    window = _window(rng, stacked)
+    if rng.uniform() < 0.5:
+        window = window[:, ::-1]
+    window = np.ascontiguousarray(window, np.float32)
+    return torch.from_numpy(window[:4]), torch.from_numpy(window[4:])
+
+
+def region_masks(labels: npt.NDArray[np.uint8]) -> Field:
+    """(3, X, Y, Z) float32 0/1 masks of WT, TC, ET from a label volume."""
+    return np.stack(
+        [labels > 0, (labels == Label.NECROTIC_CORE) | (labels == Label.ENHANCING_TUMOUR), labels == 3]
+    ).astype(np.float32)
+
+
+def zscore_nonzero(scan: Field) -> Field:
+    """Mean 0 and deviation 1 over the voxels that are not 0; those that are stay 0."""
+    inside = scan != 0
+    if not inside.any():
+        return scan
+    values = scan[inside]
+    out = np.zeros_like(scan)
+    out[inside] = (values - values.mean()) / max(float(values.std()), 1e-6)
+    return out
+
+
+def _imperfect(
+    rng: np.random.Generator, scans: Mapping[Sequence, Field], truth: npt.NDArray[np.uint8]
+) -> tuple[dict[Sequence, Field], npt.NDArray[np.uint8]]:
+    """Now and then a study is worse: sequences slightly out of register, or T1 given in place of T1CE."""
+    out = dict(scans)
+    if rng.uniform() < 0.2:
+        moved = list(Sequence)[int(rng.integers(4))]
+        out[moved] = ndimage.shift(scans[moved], rng.uniform(-0.8, 0.8, 3), order=1)
+    if rng.uniform() < 0.03:
+        out[Sequence.T1CE] = scans[Sequence.T1]
+        truth = np.where(truth == Label.ENHANCING_TUMOUR, Label.NECROTIC_CORE, truth).astype(np.uint8)
+    return out, truth
+
+
+def _remapped(rng: np.random.Generator, scan: Field) -> Field:
+    """A random gamma over the brain's own range of brightness."""
+    inside = scan > 0
+    top = float(np.percentile(scan[inside], 99.5))
+    return np.asarray(np.where(inside, np.maximum(scan / top, 1e-4) ** np.exp(rng.uniform(-0.2, 0.2)), 0), np.float32)
+
+
+def _window(rng: np.random.Generator, stacked: Field) -> Field:
+    """Cut or zero-pad (C, X, Y, Z) to the window at a random place that holds as much brain as possible."""
+    out = np.zeros((stacked.shape[0], *WINDOW), np.float32)
+    source: list[slice] = [slice(None)]
+    target: list[slice] = [slice(None)]
+    for have, want in zip(stacked.shape[1:], WINDOW, strict=True):
+        spare = have - want
+        offset = int(rng.integers(abs(spare) + 1))
+        source.append(slice(offset, offset + want) if spare > 0 else slice(None))
+        target.append(slice(None) if spare > 0 else slice(offset, offset + have))
+    out[tuple(target)] = stacked[tuple(source)]
+    return out

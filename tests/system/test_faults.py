@@ -63,7 +63,7 @@ def test_a_click_without_any_worker_waits_and_says_why(bare_stack: Stack) -> Non
 
 
 def test_the_server_computes_with_a_worker_of_its_own(bare_stack: Stack) -> None:
-    """USE_LOCAL_INFERENCE=true, overridden by the request: the job stays on the server, the same messages are spoken."""
+    """The request overrides USE_LOCAL_INFERENCE=true: the job stays on the server, and the same messages are spoken."""
     study = demo_patient(bare_stack)
     with bare_stack.client() as client:
         job = click(client, study, use_local="false").json()

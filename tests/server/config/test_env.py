@@ -1,0 +1,76 @@
+"""The environment: one checked value, or a sentence that names the variable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from server.config import env
+
+NAMES = ("SECRET_KEY", "DEBUG", "ALLOWED_HOSTS", "PUBLIC_URL", "DATA_DIR", "DATABASE_URL", "REDIS_URL")
+MORE = ("USE_LOCAL_INFERENCE", "ALLOWED_ORIGINS", "MODELS_DIR", "LOG_LEVEL", "LOG_FORMAT")
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in (*NAMES, *MORE):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+
+
+def test_nothing_set_is_enough_for_one_machine(tmp_path: Path) -> None:
+    found = env.read(tmp_path)
+
+    assert (found.debug, found.use_local_inference, found.database_url) == (False, False, "")
+    assert found.public_url == "http://localhost:8000"
+    assert "localhost" in found.allowed_hosts
+
+
+def test_the_secret_is_made_once_and_kept_for_this_user_only(tmp_path: Path) -> None:
+    first, second = env.read(tmp_path), env.read(tmp_path)
+
+    assert first.secret_key == second.secret_key
+    assert len(first.secret_key) >= 50
+    assert (first.data_dir / "secret_key").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DEBUG", "maybe"),
+        ("USE_LOCAL_INFERENCE", "2"),
+        ("PUBLIC_URL", "segwire.example.org"),
+        ("PUBLIC_URL", "https://segwire.example.org/path"),
+        ("ALLOWED_ORIGINS", "https://viewer.example.org,viewer"),
+        ("LOG_LEVEL", "loud"),
+        ("LOG_FORMAT", "xml"),
+        ("DATA_DIR", "/proc/nowhere"),
+    ],
+)
+def test_a_wrong_value_is_named(name: str, value: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(env.WrongSetting, match=f"^{name}: "):
+        env.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"), [("true", True), ("1", True), ("False", False), ("", False), ("off", False)]
+)
+def test_a_switch_is_read_as_people_write_it(
+    text: str, meant: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("USE_LOCAL_INFERENCE", text)
+
+    assert env.read(tmp_path).use_local_inference is meant
+
+
+def test_the_process_wins_over_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("LOG_LEVEL=ERROR\nLOG_FORMAT=json\n")
+    monkeypatch.setenv("LOG_LEVEL", "DEBUG")
+    monkeypatch.setattr(env.os, "environ", env.os.environ.copy())
+
+    found = env.read(tmp_path)
+
+    assert (found.log_level, found.log_format) == ("DEBUG", "json")

@@ -1,0 +1,49 @@
+"""What every answer carries, and the one shape of an error."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import Client
+
+from server.config.csp import HEADER
+
+pytestmark = pytest.mark.django_db
+
+
+def test_every_page_has_the_strict_policy(client: Client) -> None:
+    pages = [client.get(path) for path in ("/login/", "/admin/login/", "/healthz", "/nowhere")]
+
+    assert {page.headers["Content-Security-Policy"] for page in pages} == {HEADER}
+    assert "unsafe" not in HEADER
+    assert {page.headers["X-Content-Type-Options"] for page in pages} == {"nosniff"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("get", "/api/mri/studies/", 401, "not_signed_in"),
+        ("get", "/api/mri/segmentation/jobs/", 401, "not_signed_in"),
+        ("post", "/api/mri/uploads/", 401, "not_signed_in"),
+        ("post", "/api/mri/segmentation/series/x/segment/", 401, "not_signed_in"),
+    ],
+)
+def test_an_error_is_a_problem_document(client: Client, method: str, path: str, status: int, code: str) -> None:
+    answer = getattr(client, method)(path)
+
+    problem = answer.json()
+    assert (answer.status_code, problem["status"], problem["code"]) == (status, status, code)
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert {"type", "title", "detail"} <= set(problem)
+
+
+def test_a_token_that_is_wrong_is_no_session(client: Client) -> None:
+    answer = client.get("/api/mri/studies/", headers={"Authorization": "Bearer sega_wrong"})
+
+    assert answer.status_code == 401
+
+
+def test_the_api_describes_itself(client: Client) -> None:
+    paths = client.get("/api/schema/").json()["paths"]
+
+    assert "/api/mri/segmentation/series/{series_id}/segment/" in paths
+    assert "/api/mri/uploads/" in paths

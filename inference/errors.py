@@ -65,8 +65,8 @@ class ModelMissing(ModelError):
 
     code = "model_missing"
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"There is no model {name!r} on this machine.")
+    def __init__(self, name: str = "", *, sentence: str | None = None) -> None:
+        super().__init__(sentence or f"There is no model {name!r} on this machine.")
         self.name = name
 
 

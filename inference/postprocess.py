@@ -22,7 +22,7 @@ SPECK_ML = 0.1
 """A connected piece of tumour smaller than this is dropped: 100 voxels of 1 mm, a sphere of 5.8 mm."""
 
 _LABEL_NAMED = {
-    "background": Label.BACKGROUND,
+    "BG": Label.BACKGROUND,
     "NCR": Label.NECROTIC_CORE,
     "ED": Label.OEDEMA,
     "ET": Label.ENHANCING_TUMOUR,

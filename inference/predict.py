@@ -40,7 +40,7 @@ def predict(prepared: Prepared, *, model: LoadedModel, watch: Watch) -> npt.NDAr
     padded, inside = _pad(prepared.tensor, model.entry.window)
     tiles = [tile for tile in tiles_of(padded.shape[1:], model.entry) if padded[(slice(None), *tile)].any()]
     canvas = _Canvas(channels=len(model.entry.channels), shape=padded.shape[1:], window=model.entry.window)
-    network = model.network.to(memory_format=torch.channels_last_3d)
+    network = model.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     with _failures_named(), torch.inference_mode(), Pace(network, tiles=len(tiles), watch=watch) as pace:
         for tile in tiles:
             canvas.add(tile, _run(network, padded[(slice(None), *tile)], model=model))

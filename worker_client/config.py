@@ -8,7 +8,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from platformdirs import user_data_path
 
@@ -31,19 +30,28 @@ class Logs:
 
 @dataclass(frozen=True)
 class WorkerConfig:
-    """Everything that can be set. `device` is auto, cpu, cuda or cuda:N."""
+    """Everything that can be set. `device` is auto, cpu, cuda or cuda:N; `models_folder` None is the platform's.
+
+    `drain_seconds` is below the ten seconds that service managers commonly wait before they kill.
+    """
 
     home: Path
     device: str = "auto"
+    models_folder: Path | None = None
     slots: int = 1
     cache_bytes: int = 8 * GIB
-    drain_seconds: float = 20.0
-    logs: Logs = Logs()
+    drain_seconds: float = 8.0
 
 
 def default_home() -> Path:
     """Where a worker lives when nobody says otherwise: the platform's user data folder."""
     return user_data_path("segwire-worker", appauthor=False)
+
+
+def read_models_folder(environ: Mapping[str, str] | None = None) -> Path | None:
+    """MODELS_DIR: where models lie that do not come with the program; None for the platform's folder."""
+    folder = (os.environ if environ is None else environ).get("MODELS_DIR", "")
+    return Path(folder) if folder else None
 
 
 def read_logs(environ: Mapping[str, str] | None = None) -> Logs:
@@ -67,6 +75,16 @@ def check_device(device: str) -> str:
     raise ConfigInvalid(f"--device is {device!r}; it must be auto, cpu or cuda:N.")
 
 
-def terminal_kind() -> Literal["terminal", "plain"]:
-    """Whether somebody is watching: a live line is for eyes, a log is for files and services."""
-    return "terminal" if sys.stdout.isatty() and sys.stderr.isatty() else "plain"
+def is_watched() -> bool:
+    """Whether a person sits at this process's own terminal: a live line is for eyes, a log for files and services.
+
+    A process that another one started in a session of its own writes to a terminal that is not its to redraw.
+    """
+    if not (sys.stdout.isatty() and sys.stderr.isatty()):
+        return False
+    if sys.platform == "win32":
+        return True
+    try:
+        return os.tcgetpgrp(sys.stdout.fileno()) == os.getpgrp()
+    except OSError:
+        return False

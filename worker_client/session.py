@@ -189,10 +189,10 @@ class Session:
     def token_needed(self, key: Key) -> Actions:
         """The data token was refused; ask for another, now or as soon as the server is back."""
         attempt = self._held.find(key)
-        if attempt is None:
+        if attempt is None or attempt.wants_token:
             return []
         attempt.wants_token = True
-        return self._ask_for_token(key) if self.is_signed_in else []
+        return self._ask_for_token(key)
 
     def measured(self, load: Load) -> None:
         """How busy the machine is; goes out with the next heartbeat."""

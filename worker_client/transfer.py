@@ -61,8 +61,8 @@ class DataToken:
         self._changed.set()
 
     async def renewed(self, old: str) -> None:
-        """Wait until the token is another than `old`."""
-        while self.value == old:
+        """Wait for an answer to `ask`, unless the token is another than `old` already."""
+        if self.value == old:
             self._changed.clear()
             self._ask()
             await self._changed.wait()

@@ -1,0 +1,209 @@
+"""What this machine can reach and do, and why not: for the person at the lab PC, in sentences.
+
+Each check is a function that answers a `Finding`. Only a `bad` one means that the worker could not work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import ssl
+import sys
+import time
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Literal
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import httpx
+import psutil
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from inference.models.registry import Registry
+from worker_client.compose import find_device, profile_of, route_of
+from worker_client.config import GIB, WorkerConfig
+from worker_client.errors import HomeBusy, SetUpError
+from worker_client.home import Home, Identity
+from worker_client.http import http_client, uses_proxy
+from worker_client.link import Route
+from worker_client.outbox import Outbox
+from worker_client.profile import Profile
+from worker_client.signin import sign_in_once
+from worker_client.telemetry import Device, Meter
+
+CLOCK_TOLERANCE_SECONDS = 60.0
+LEAST_FREE_DISK_BYTES = 2 * GIB
+LEAST_FREE_MEMORY_BYTES = 3 * GIB
+SIGN_IN_SECONDS = 20.0
+
+_SIGNS = {"ok": "[green]✓[/]", "note": "[yellow]![/]", "bad": "[red]✗[/]"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found. A `bad` finding means that the worker could not work, a `note` that a person might look."""
+
+    name: str
+    verdict: Literal["ok", "note", "bad"]
+    sentence: str
+
+
+def can_work(findings: list[Finding]) -> bool:
+    """Whether nothing bad was found."""
+    return all(finding.verdict != "bad" for finding in findings)
+
+
+async def examine(config: WorkerConfig) -> list[Finding]:
+    """Every check, in the order in which they depend on each other; those that cannot be made are left out."""
+    home, meter = Home(config.home), Meter()
+    findings = [check_memory(), check_models(config)]
+    device: Device | None = None
+    try:
+        device = find_device(config, meter=meter)
+        findings.append(Finding("device", "ok", f"{device.name}, {device.title}"))
+    except SetUpError as error:
+        findings.append(Finding("device", "bad", str(error)))
+    try:
+        identity = await asyncio.to_thread(home.identity)
+    except SetUpError as error:
+        return [*findings, Finding("enrolment", "bad", str(error))]
+    findings.append(Finding("enrolment", "ok", f"{identity.name} ({identity.worker_id}) with {identity.server}"))
+    findings += [await asyncio.to_thread(check_disk, home), check_proxy(identity)]
+    for check in (check_name, check_server):
+        found = await asyncio.to_thread(check, identity)
+        findings += found
+        if not can_work(found):
+            return findings
+    if device is not None:
+        profile = profile_of(identity, config=config, device=device, meter=meter)
+        findings.append(await check_sign_in(home, route=route_of(identity), profile=profile))
+    return findings
+
+
+# ── the machine ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def check_memory() -> Finding:
+    """Whether an analysis fits into the memory that is free now."""
+    free = psutil.virtual_memory().available
+    sentence = f"{free / GIB:.1f} GB free"
+    if free < LEAST_FREE_MEMORY_BYTES:
+        return Finding("memory", "bad", f"{sentence}; an analysis needs {LEAST_FREE_MEMORY_BYTES / GIB:.0f} GB.")
+    return Finding("memory", "ok", sentence)
+
+
+def check_models(config: WorkerConfig) -> Finding:
+    """Whether there is a model, and its weights beside it."""
+    entries = Registry(config.models_folder).entries()
+    names = ", ".join(f"{entry.name} {entry.version}" for entry in entries if entry.weights.is_file())
+    if not names:
+        return Finding("models", "bad", "No model with weights is installed; reinstall the program.")
+    return Finding("models", "ok", names)
+
+
+def check_disk(home: Home) -> Finding:
+    """Whether there is room for inputs and masks, and what waits to be delivered."""
+    free = shutil.disk_usage(home.path).free
+    waiting = len(list(home.outbox.glob("[!.]*"))) if home.outbox.is_dir() else 0
+    sentence = f"{free / GIB:.1f} GB free in {home.path}; {waiting} answers wait to be delivered"
+    return Finding("disk", "bad" if free < LEAST_FREE_DISK_BYTES else "ok", sentence)
+
+
+# ── the way to the server ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def check_proxy(identity: Identity) -> Finding:
+    """Which way connections take."""
+    parts = urlsplit(identity.server)
+    proxy = getproxies().get(parts.scheme)
+    if proxy is None or not uses_proxy(identity.server) or proxy_bypass(parts.hostname or ""):
+        return Finding("proxy", "ok", "none; connections go straight to the server")
+    # A proxy's address may hold a password.
+    return Finding("proxy", "note", f"through {urlsplit(proxy).hostname}; it must allow WebSockets")
+
+
+def check_name(identity: Identity) -> list[Finding]:
+    """Whether the server's name leads anywhere. Behind a proxy the proxy looks it up, so it is only a note there."""
+    host = urlsplit(identity.server).hostname or ""
+    try:
+        found = {info[4][0] for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    except OSError as error:
+        is_proxied = check_proxy(identity).verdict == "note"
+        return [Finding("DNS", "note" if is_proxied else "bad", f"{host} has no address ({error.strerror}).")]
+    return [Finding("DNS", "ok", f"{host} is {', '.join(sorted(map(str, found)))}")]
+
+
+def check_server(identity: Identity) -> list[Finding]:
+    """Whether the server answers, whether its certificate is trusted, and whether the clocks agree."""
+    began = time.time()
+    try:
+        with http_client(identity.server, ca_file=identity.ca_file) as client:
+            response = client.get("/healthz")
+    except (httpx.TransportError, OSError) as error:
+        return [Finding("server", "bad", f"{identity.server} does not answer: {_cause(error)}")]
+    seconds = time.time() - began
+    if response.status_code != httpx.codes.OK:
+        return [Finding("server", "bad", f"It answers {response.status_code}; is this a Segwire server?")]
+    tls = "its certificate is trusted" if identity.server.startswith("https:") else "without TLS"
+    return [
+        Finding("server", "ok", f"answers in {seconds * 1000:.0f} ms, {tls}"),
+        _clock(response.headers.get("date", ""), now=began + seconds / 2),
+    ]
+
+
+async def check_sign_in(home: Home, *, route: Route, profile: Profile) -> Finding:
+    """Whether the server takes this worker's key. Not tried while the worker itself is running."""
+    try:
+        with home.locked():
+            answers = await asyncio.to_thread(Outbox(home.outbox).open)
+            welcome = await sign_in_once(route, profile, answers=answers, seconds=SIGN_IN_SECONDS)
+    except HomeBusy:
+        return Finding("sign-in", "note", "not tried, since the worker is running from this folder")
+    except SetUpError as error:
+        return Finding("sign-in", "bad", str(error))
+    return Finding("sign-in", "ok", f"welcome, session {welcome.session}")
+
+
+def _clock(date: str, *, now: float) -> Finding:
+    try:
+        skew = now - parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return Finding("clock", "note", "the server does not say what time it is")
+    if abs(skew) > CLOCK_TOLERANCE_SECONDS:
+        way = "ahead of" if skew > 0 else "behind"
+        return Finding("clock", "note", f"{abs(skew):.0f} s {way} the server's; certificates may seem invalid")
+    return Finding("clock", "ok", "agrees with the server's")
+
+
+def _cause(error: Exception) -> str:
+    """What failed beneath an HTTP error: a certificate's fault says which."""
+    reason: BaseException | None = error
+    while reason is not None:
+        if isinstance(reason, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted ({reason.verify_message}); see --ca-file of enrol."
+        reason = reason.__cause__ or reason.__context__
+    return str(error) or type(error).__name__
+
+
+# ── the report ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def show(findings: list[Finding], *, console: Console | None) -> int:
+    """Tell the person, as a table on a terminal or as plain lines; the exit code."""
+    is_well = can_work(findings)
+    end = "This worker can work." if is_well else "This worker cannot work yet."
+    if console is None:
+        for finding in findings:
+            sys.stdout.write(f"{finding.verdict:4} {finding.name}: {finding.sentence}\n")
+        sys.stdout.write(end + "\n")
+    else:
+        table = Table(box=None, show_header=False, padding=(0, 1))
+        for finding in findings:
+            table.add_row(_SIGNS[finding.verdict], Text(finding.name), Text(finding.sentence))
+        console.print(table)
+        console.print(end, style="green" if is_well else "red")
+    return 0 if is_well else 1

@@ -1,0 +1,228 @@
+"""One job at a time per slot: fetch the inputs, let the child process compute, hand over the mask's file.
+
+Flow: 6 run
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from inference.contract import Order, Outcome, Preview, Progress
+from inference.errors import Cancelled, InputInvalid
+from worker_client.answers import Failure, Key, Result
+from worker_client.cache import Cache
+from worker_client.errors import LeaseGone
+from worker_client.protocol.messages import InputArtifact, JobOffer, JobPreview
+from worker_client.transfer import DataToken, Transfer
+from worker_client.translate import failure_of, key_of, order_of, preview_of, result_of
+
+logger = logging.getLogger(__name__)
+
+CANCEL_AGAIN_SECONDS = 1.0
+
+News = Progress | Preview
+
+
+class Box(Protocol):
+    """The parent's handle of one child process with a warm model: inference.isolate.Sandbox. Every call blocks."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether the child runs."""
+
+    def start(self) -> None:
+        """Start the child."""
+
+    def segment(self, order: Order, on_news: Callable[[News], None]) -> Outcome:
+        """Do one analysis; `on_news` is called from this thread."""
+
+    def cancel(self, grace_seconds: float) -> None:
+        """End the analysis from another thread, killing the child after `grace_seconds`."""
+
+    def close(self) -> None:
+        """End the child."""
+
+
+class Audience(Protocol):
+    """Who hears how a job gets on; called on the event loop."""
+
+    def heard(self, key: Key, news: Progress | JobPreview) -> None:
+        """Something new about a job."""
+
+    def fetched(self, key: Key, *, fraction: float) -> None:
+        """How much of the inputs is here, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Computed:
+    """A result whose packed mask lies at `mask`, to be moved into the outbox."""
+
+    result: Result
+    mask: Path
+
+
+@dataclass
+class _Active:
+    is_halted: bool = False
+    fetching: asyncio.Task[dict[str, Path]] | None = None
+    box: Box | None = None
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Runner:
+    """The slots of this worker. `new_id` makes result ids; `artifact_max` caps the size of one input."""
+
+    def __init__(
+        self,
+        boxes: tuple[Box, ...],
+        *,
+        transfer: Transfer,
+        cache: Cache,
+        work: Path,
+        device: str,
+        new_id: Callable[[], str],
+        artifact_max: int = 256 << 20,
+    ) -> None:
+        self._boxes = boxes
+        self._transfer = transfer
+        self._cache = cache
+        self._work = work
+        self._device = device
+        self._new_id = new_id
+        self._artifact_max = artifact_max
+        self._free: asyncio.Queue[Box] = asyncio.Queue()
+        for box in boxes:
+            self._free.put_nowait(box)
+        self._active: dict[Key, _Active] = {}
+
+    def clean(self) -> None:
+        """Remove what a crash left in the work folder. Blocks."""
+        for leftover in self._work.iterdir():
+            shutil.rmtree(leftover, ignore_errors=True)
+
+    def tidy(self, key: Key) -> None:
+        """Remove what a job left in the work folder. Blocks."""
+        shutil.rmtree(self._folder(key), ignore_errors=True)
+
+    def warm(self) -> None:
+        """Start the child processes, so that the first job does not wait for them. Blocks."""
+        for box in self._boxes:
+            box.start()
+
+    def close(self) -> None:
+        """End the child processes. Blocks."""
+        for box in self._boxes:
+            box.close()
+
+    async def run(self, offer: JobOffer, *, token: DataToken, audience: Audience) -> Computed | Failure | None:
+        """Do a job: its mask, why there is none, or None when it was halted."""
+        key = key_of(offer)
+        active = self._active[key] = _Active()
+        try:
+            return await self._run(offer, active, token=token, audience=audience)
+        except (LeaseGone, Cancelled):
+            return None
+        except Exception as error:  # whatever breaks one job must be told to the server, not end the worker
+            if active.is_halted:
+                return None
+            logger.warning("A job failed", extra={"job": key.job, "fence": key.fence}, exc_info=error)
+            return failure_of(offer, error)
+        finally:
+            active.over.set()
+            del self._active[key]
+
+    async def halt(self, key: Key, *, grace_seconds: float) -> None:
+        """End a job without an answer; returns when it has ended. The child is killed if it does not listen."""
+        active = self._active.get(key)
+        if active is None:
+            return
+        active.is_halted = True
+        if active.fetching is not None:
+            active.fetching.cancel()
+        while not active.over.is_set():
+            # Said again: the analysis may begin in its thread a moment after the first word.
+            if active.box is not None:
+                await asyncio.to_thread(active.box.cancel, grace_seconds)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CANCEL_AGAIN_SECONDS):
+                    await active.over.wait()
+
+    async def _run(self, offer: JobOffer, active: _Active, *, token: DataToken, audience: Audience) -> Computed | None:
+        self._check(offer)
+        with self._cache.in_use([item.sha256 for item in offer.inputs]):
+            active.fetching = asyncio.create_task(self._fetch(offer, token=token, audience=audience))
+            try:
+                files = await active.fetching
+            except asyncio.CancelledError:
+                if not active.is_halted:
+                    raise
+                return None
+            folder = self._folder(key_of(offer))
+            folder.mkdir(exist_ok=True)
+            order = order_of(offer, files=files, output=folder / "mask.packed")
+            outcome = await self._compute(order, active, key=key_of(offer), audience=audience)
+        if outcome is None:
+            return None
+        result = result_of(offer, outcome, result_id=self._new_id(), device=self._device)
+        return Computed(result, mask=order.output)
+
+    def _folder(self, key: Key) -> Path:
+        return self._work / f"{key.job}.{key.fence}"
+
+    def _check(self, offer: JobOffer) -> None:
+        roles = [item.role for item in offer.inputs]
+        if len(set(roles)) != len(roles) or not roles:
+            raise InputInvalid("sequence_missing", "The offer does not name each sequence once.")
+        if any(not 0 < item.size <= self._artifact_max for item in offer.inputs):
+            raise InputInvalid("too_large", "An input is larger than this worker takes.")
+
+    async def _fetch(self, offer: JobOffer, *, token: DataToken, audience: Audience) -> dict[str, Path]:
+        items = {item.sha256: item for item in offer.inputs}
+        total = sum(item.size for item in items.values())
+        came = 0
+
+        def count(more: int) -> None:
+            nonlocal came
+            came += more
+            audience.fetched(key_of(offer), fraction=came / total)
+
+        async def fetch(item: InputArtifact) -> Path:
+            return await self._transfer.fetch(item, token=token, count=count)
+
+        count(0)
+        tasks: dict[str, asyncio.Task[Path]] = {}
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = {sha256: group.create_task(fetch(item)) for sha256, item in items.items()}
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from failures
+        return {sha256: task.result() for sha256, task in tasks.items()}
+
+    async def _compute(self, order: Order, active: _Active, *, key: Key, audience: Audience) -> Outcome | None:
+        loop = asyncio.get_running_loop()
+
+        def on_news(news: News) -> None:
+            light = preview_of(key, news) if isinstance(news, Preview) else news
+            loop.call_soon_threadsafe(audience.heard, key, light)
+
+        def segment(box: Box) -> Outcome:
+            if not box.alive:
+                box.start()
+            return box.segment(order, on_news)
+
+        box = await self._free.get()
+        try:
+            if active.is_halted:
+                return None
+            active.box = box
+            return await asyncio.to_thread(segment, box)
+        finally:
+            active.box = None
+            self._free.put_nowait(box)

@@ -1,0 +1,72 @@
+"""Signing in once, to see whether it works: says hello with what is owed, and goodbye after the welcome."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from worker_client.actions import Send
+from worker_client.answers import Answer
+from worker_client.comeback import Verdict
+from worker_client.errors import SetUpError
+from worker_client.link import Link, Route
+from worker_client.profile import Profile
+from worker_client.protocol.errors import ProtocolError
+from worker_client.protocol.messages import Bye, Challenge, Error, FromServer, Welcome
+from worker_client.session import Session
+
+
+class SignInFailed(SetUpError):
+    """The server was reached and did not say welcome."""
+
+
+async def sign_in_once(route: Route, profile: Profile, *, answers: Iterable[Answer], seconds: float) -> Welcome:
+    """Sign in and out again. What is owed is listed, so that the server does not give those jobs to others.
+
+    Raises SignInFailed.
+    """
+    link = Link(route)
+    visitor = _Visitor(link, Session(profile, answers=answers))
+    try:
+        async with asyncio.timeout(seconds):
+            await link.run(visitor)
+    except TimeoutError as error:
+        raise SignInFailed(f"The server did not say welcome within {seconds:.0f} s.") from error
+    if visitor.welcome is None:
+        raise SignInFailed(f"The server did not say welcome: {visitor.refusal or 'the connection could not be made'}.")
+    return visitor.welcome
+
+
+class _Visitor:
+    is_urgent = True
+
+    def __init__(self, link: Link, session: Session) -> None:
+        self._link = link
+        self._session = session
+        self.welcome: Welcome | None = None
+        self.refusal = ""
+
+    def opened(self) -> None:
+        self._session.opened(at=0.0)
+
+    def received(self, message: FromServer) -> None:
+        if isinstance(message, Welcome):
+            self.welcome = message
+            self._link.send(Bye(code=1000, reason="only looking", reconnect=False))
+            self._link.hang_up(1000, "only looking")
+        elif isinstance(message, Challenge):
+            for action in self._session.received(message, at=0.0):
+                if isinstance(action, Send):
+                    self._link.send(action.message)
+        elif isinstance(message, Bye):
+            self.refusal = f"{message.code} {message.reason}"
+        elif isinstance(message, Error):
+            self.refusal = f"{message.code} {message.detail}".strip()
+
+    def garbled(self, error: ProtocolError) -> None:
+        self.refusal = f"it sent a frame that cannot be read ({error.code})"
+
+    def closed(self, *, code: int, reason: str) -> Verdict:
+        self._link.stop()
+        self.refusal = self.refusal or (f"it closed with {code} {reason}".strip() if code != 1006 else "")
+        return self._session.closed(code=1000, reason=reason)

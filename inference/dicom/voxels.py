@@ -7,7 +7,7 @@ RAS+ mm.
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence as Several
 from typing import Any
 
 import highdicom
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pydicom import dcmread
 
-from inference.contract import Volume
+from inference.contract import Grid, Volume
 from inference.dicom.facts import number, text
 from inference.dicom.headers import PARSE_ERRORS, quiet
 from inference.dicom.series import DicomSeries
@@ -68,6 +68,21 @@ def from_highdicom(voxels: npt.NDArray[np.generic], affine: npt.NDArray[np.float
     return Volume(voxels=np.ascontiguousarray(turned), affine=world)
 
 
+def grid_of_images(images: Several[Any]) -> Grid:
+    """The stored-layout grid (before any 3D reordering) of parallel images sorted along their normal, pixels unread."""
+    first, last = images[0], images[-1]
+    orientation = np.asarray(first.ImageOrientationPatient, dtype=np.float64)
+    start, end = (np.asarray(one.ImagePositionPatient, dtype=np.float64) for one in (first, last))
+    between_rows, between_columns = (float(edge) for edge in first.PixelSpacing)
+    rows, columns = int(first.Rows), int(first.Columns)
+    affine = np.eye(4)
+    affine[:3, 0] = orientation[:3] * between_columns
+    affine[:3, 1] = -orientation[3:] * between_rows
+    affine[:3, 2] = (end - start) / (len(images) - 1)
+    affine[:3, 3] = start + orientation[3:] * between_rows * (rows - 1)
+    return Grid(shape=(columns, rows, len(images)), affine=_LPS_TO_RAS @ affine)
+
+
 def _decoded(datasets: list[Any]) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.float64]]:
     is_scaled = any(
         (number(one, "RescaleSlope"), number(one, "RescaleIntercept")) not in {(None, None), (1.0, 0.0)}
@@ -83,8 +98,3 @@ def _decoded(datasets: list[Any]) -> tuple[npt.NDArray[np.generic], npt.NDArray[
         code = "not_a_volume" if "volume" in str(error) or "spac" in str(error) else "undecodable"
         raise InputInvalid(code, "Its series cannot be read as one regular volume.") from error
     return volume.array, np.asarray(volume.affine, dtype=np.float64)
-
-
-def original_files(series: DicomSeries) -> tuple[Path, ...]:
-    """The files of the series, in slice order."""
-    return tuple(instance.path for instance in series.instances)

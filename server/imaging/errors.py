@@ -5,7 +5,8 @@ Problem
 ├── NothingReadable    422  none of the files could be read
 ├── SeriesConflict     409  the same SeriesInstanceUID with other content
 ├── ResultInvalid      422  a worker's mask that cannot be offered
-└── tus: OffsetMismatch 409, ChecksumMismatch 460, TooLarge 413, UploadInvalid 400, UploadGone 410, UploadBusy 423
+└── tus: OffsetMismatch 409, ChecksumMismatch 460, TooLarge 413, UploadInvalid 400, UploadGone 410, UploadBusy 423,
+    BatchClosed 409, WrongProtocol 412, WrongContent 415
 """
 
 from collections.abc import Sequence
@@ -132,6 +133,14 @@ class UploadInvalid(Problem):
     title = "Malformed upload request"
 
 
+class BatchClosed(Problem):
+    """All files of the batch have come, or its count was another."""
+
+    status = 409
+    code = "batch_closed"
+    title = "Batch closed"
+
+
 class UploadGone(Problem):
     """The upload was not finished in time and has been dropped."""
 
@@ -152,3 +161,33 @@ class UploadBusy(Problem):
 
     def __init__(self) -> None:
         super().__init__("Another request is writing to this upload; ask where it stands and go on from there.")
+
+
+class WrongProtocol(Problem):
+    """The client speaks another version of the upload protocol."""
+
+    status = 412
+    code = "wrong_protocol"
+    title = "Wrong protocol version"
+
+    def __init__(self) -> None:
+        super().__init__("This server speaks tus 1.0.0; send the header Tus-Resumable: 1.0.0.")
+
+
+class WrongContent(Problem):
+    """A chunk is not announced as one."""
+
+    status = 415
+    code = "wrong_content_type"
+    title = "Wrong content type"
+
+    def __init__(self) -> None:
+        super().__init__("A chunk has the content type application/offset+octet-stream.")
+
+
+class RangeInvalid(Problem):
+    """A part of a file was asked for that does not exist."""
+
+    status = 416
+    code = "range_invalid"
+    title = "No such range"

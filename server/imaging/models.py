@@ -119,6 +119,7 @@ class UploadBatch(models.Model):
     count = models.PositiveIntegerField()
     is_replacement = models.BooleanField(default=False)
     state = models.CharField(max_length=10, choices=State, default=State.RECEIVING)
+    claimed_at = models.DateTimeField(null=True, blank=True, help_text="When somebody began to read it in.")
     studies = models.JSONField(default=list)
     refused = models.JSONField(default=list)
     created_at = models.DateTimeField(auto_now_add=True)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 from django.contrib.auth.models import AbstractBaseUser
 from django.db.models import Prefetch, Q, QuerySet
 
@@ -53,6 +54,12 @@ def mask_of(job_id: str) -> Mask | None:
 def grid_of(series: Series) -> Grid:
     """The RAS+ grid of the series' artifact: what a worker's mask of it must lie on."""
     return packed_of(series.artifact).grid
+
+
+def stored_grid_of(series: Series) -> Grid:
+    """The grid of volume.nii.gz and of the mask: columns, rows and slices as dcm2niix lays them out, or as in NIfTI."""
+    i, j, k = series.shape
+    return Grid(shape=(i, j, k), affine=np.asarray(series.affine, dtype=np.float64))
 
 
 def packed_of(artifact: Artifact) -> PackedVolume:

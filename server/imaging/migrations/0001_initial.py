@@ -1,7 +1,8 @@
 import django.db.models.deletion
-import server.ids
 from django.conf import settings
 from django.db import migrations, models
+
+import server.ids
 
 
 class Migration(migrations.Migration):
@@ -185,6 +186,10 @@ class Migration(migrations.Migration):
                         default="receiving",
                         max_length=10,
                     ),
+                ),
+                (
+                    "claimed_at",
+                    models.DateTimeField(blank=True, help_text="When somebody began to read it in.", null=True),
                 ),
                 ("studies", models.JSONField(default=list)),
                 ("refused", models.JSONField(default=list)),

@@ -1,0 +1,188 @@
+"""Files in, studies and series stored: all of a volume or nothing of it.
+
+The parser child turns files into staged volumes; what it found becomes folders and rows here, in one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from server.ids import new_id
+from server.imaging import limited, storage
+from server.imaging.errors import NothingReadable, SeriesConflict
+from server.imaging.models import Artifact, Series, Study
+from server.imaging.parser.orders import LAST_OPENED, FoundSeries, FoundStudy, Named, ReadAnswer, ReadOrder, Refused
+from server.imaging.snapshots import series_snapshot, study_snapshot
+from server.topics import services as topics
+
+CONFLICT = "series_conflict"
+
+
+@dataclass
+class Ingested:
+    """What came of some files: the series they are now, by study, and what was refused."""
+
+    series: list[Series] = field(default_factory=list)
+    refused: list[dict[str, str]] = field(default_factory=list)
+
+    def studies(self) -> list[dict[str, Any]]:
+        """Snapshots of the studies with the series of these files only."""
+        by_study: dict[str, list[Series]] = {}
+        for one in self.series:
+            by_study.setdefault(one.study_id, []).append(one)
+        return [study_snapshot(members[0].study, members) for members in by_study.values()]
+
+
+def ingest(*, owner: Any, files: Sequence[Named], is_replacement: bool = False) -> Ingested:
+    """Read files and store what they hold for `owner`; blocks for seconds, so never on the event loop.
+
+    The same series with the same content is the one already stored. With other content it is refused, or becomes
+    the next revision if `is_replacement`.
+
+    Raises:
+        NothingReadable: no file became a volume.
+        SeriesConflict: nothing was stored, and at least one series is there with other content.
+    """
+    with storage.staging() as folder:
+        answer = _parsed(folder, files)
+        storage.settle(folder)
+        done = _stored_once_more(owner, folder, answer, is_replacement=is_replacement)
+    conflicts = [entry for entry in done.refused if entry["code"] == CONFLICT]
+    if not done.series and conflicts:
+        raise SeriesConflict(conflicts)
+    if not done.series:
+        raise NothingReadable(done.refused)
+    return done
+
+
+def _parsed(folder: Path, files: Sequence[Named]) -> ReadAnswer:
+    try:
+        answer = limited.run(ReadOrder(bounds=limited.bounds(), folder=str(folder), files=tuple(files)))
+    except limited.ParserDied:
+        opened = folder / LAST_OPENED
+        name = opened.read_text() if opened.is_file() else files[0].name if files else "The upload"
+        sentence = "Reading it took more memory or time than is allowed, or it is damaged."
+        raise NothingReadable([{"filename": name, "code": "parser_failed", "detail": sentence}]) from None
+    assert isinstance(answer, ReadAnswer)
+    return answer
+
+
+def _stored_once_more(owner: Any, folder: Path, answer: ReadAnswer, *, is_replacement: bool) -> Ingested:
+    """Store, and once more if another request stored the same study or series in the same moment."""
+    try:
+        return _stored(owner, folder, answer, is_replacement=is_replacement)
+    except IntegrityError:
+        return _stored(owner, folder, answer, is_replacement=is_replacement)
+
+
+def _stored(owner: Any, folder: Path, answer: ReadAnswer, *, is_replacement: bool) -> Ingested:
+    done = Ingested(refused=[_entry(refused) for refused in answer.refused])
+    published: list[tuple[Path, str]] = []
+    try:
+        with transaction.atomic():
+            for found in answer.series:
+                _place(done, _study_of(owner, found.study), found, folder, published, is_replacement=is_replacement)
+    except BaseException:
+        for staged, relative in published:
+            storage.path_of(relative).rename(staged)
+        raise
+    return done
+
+
+def _place(
+    done: Ingested,
+    study: Study,
+    found: FoundSeries,
+    folder: Path,
+    published: list[tuple[Path, str]],
+    *,
+    is_replacement: bool,
+) -> None:
+    current = Series.objects.filter(study=study, uid=found.uid, part=found.part, is_current=True).first()
+    if current is not None and current.content_sha256 == found.content_sha256:
+        done.series.append(current)
+        return
+    if current is not None and not is_replacement:
+        sentence = "The same series is stored with other content; repeat with ?replace=true to make it a new revision."
+        done.refused.append({"filename": found.name, "code": CONFLICT, "detail": sentence})
+        return
+    if current is not None:
+        Series.objects.filter(pk=current.pk).update(is_current=False)
+    series_id = new_id()
+    relative = f"series/{series_id}"
+    storage.publish(folder / found.folder, relative)
+    published.append((folder / found.folder, relative))
+    series = _create(series_id, study, found, relative, revision=current.revision + 1 if current else 1)
+    done.series.append(series)
+    kind = "series.replaced" if current else "series.added"
+    topics.append(f"study:{study.pk}", kind=kind, payload={"series": series_snapshot(series)})
+
+
+def _study_of(owner: Any, found: FoundStudy) -> Study:
+    study, is_new = Study.objects.get_or_create(
+        owner=owner,
+        uid=found.uid,
+        defaults={
+            "patient_name": found.patient_name[:324],
+            "patient_id": found.patient_id[:64],
+            "study_date": _date(found.date),
+            "description": found.description[:1024],
+            "source": found.source,
+        },
+    )
+    if is_new:
+        topics.append(f"study:{study.pk}", kind="study.added", payload={"study": study_snapshot(study, [])})
+    return study
+
+
+def _create(series_id: str, study: Study, found: FoundSeries, relative: str, *, revision: int) -> Series:
+    packed = found.artifact
+    rows = [list(packed.affine[start : start + 4]) for start in (0, 4, 8, 12)]
+    artifact = Artifact.objects.create(
+        size=packed.size,
+        sha256=packed.sha256,
+        encoding=packed.encoding,
+        dtype=packed.dtype,
+        shape=list(packed.shape),
+        affine=rows,
+        path=f"{relative}/artifact",
+    )
+    return Series.objects.create(
+        id=series_id,
+        study=study,
+        uid=found.uid,
+        part=found.part,
+        revision=revision,
+        number=found.number,
+        description=found.description[:1024],
+        modality=found.modality[:16],
+        sequence=found.sequence,
+        sequence_confidence=found.sequence_confidence,
+        shape=list(found.grid.shape),
+        spacing_mm=[round(edge, 6) for edge in found.spacing_mm],
+        affine=[list(row) for row in found.grid.affine],
+        frame_of_reference_uid=found.frame_of_reference_uid[:64],
+        content_sha256=found.content_sha256,
+        source=found.study.source,
+        folder=relative,
+        volume_sha256=found.volume_sha256,
+        volume_size=found.volume_size,
+        artifact=artifact,
+    )
+
+
+def _entry(refused: Refused) -> dict[str, str]:
+    return {"filename": refused.filename, "code": refused.code, "detail": refused.detail}
+
+
+def _date(text: str) -> date | None:
+    try:
+        return datetime.strptime(text[:8], "%Y%m%d").date()  # noqa: DTZ007 - a calendar day, in no time zone
+    except ValueError:
+        return None

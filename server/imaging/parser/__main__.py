@@ -1,0 +1,49 @@
+"""The child's entry: fences first, then the heavy imports, then one order, one answer."""
+
+from __future__ import annotations
+
+import ctypes
+import resource
+import sys
+
+import msgspec
+
+from server.imaging.parser.orders import Answer, Bounds, Order, ReadOrder
+
+_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
+
+
+def main() -> None:
+    """Read the order from stdin, obey it, write the answer to stdout."""
+    order: Order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
+    fence_in(order.bounds)
+    sys.stdout.buffer.write(msgspec.json.encode(answer(order)))
+
+
+def fence_in(bounds: Bounds) -> None:
+    """Bound memory, CPU, file size and core dumps, and leave the network where the system allows it."""
+    # Without privileges a network namespace needs a user namespace; where both are forbidden the other fences stand.
+    if ctypes.CDLL(None).unshare(_CLONE_NEWUSER | _CLONE_NEWNET):
+        ctypes.CDLL(None).unshare(_CLONE_NEWNET)
+    for limit, value in (
+        (resource.RLIMIT_AS, bounds.memory_bytes),
+        (resource.RLIMIT_CPU, bounds.cpu_seconds),
+        (resource.RLIMIT_FSIZE, bounds.file_bytes),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        resource.setrlimit(limit, (value, value))
+
+
+def answer(order: Order) -> Answer:
+    """Do what the order asks."""
+    if isinstance(order, ReadOrder):
+        from server.imaging.parser.reading import read
+
+        return read(order)
+    from server.imaging.parser.proving import prove
+
+    return prove(order)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""A worker's upload turned into files that may be offered, by the parser child: nothing here believes the worker.
+
+Flow: 8 mask
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from inference.contract import ModelRef, PackedVolume
+from inference.contract import Sequence as Kind
+from server.ids import new_id
+from server.imaging import limited, selectors, storage
+from server.imaging.errors import ResultInvalid
+from server.imaging.models import Series, Upload
+from server.imaging.parser.orders import Model, Packed, PlacedGrid, ProveAnswer, ProveOrder, SourceScan, Unproven
+
+_MAX_WARNINGS = 20
+_MAX_WARNING_LENGTH = 300
+
+
+@dataclass(frozen=True)
+class ProvenFiles:
+    """Files in their final place below DATA_DIR/`folder`: mask.nii.gz, report.json, and mask.dcm if `has_seg`."""
+
+    series_id: str
+    folder: str
+    has_seg: bool
+    sha256: str
+    size: int
+    volumes_ml: Mapping[str, float] = field(default_factory=dict)
+
+
+def prove(
+    *,
+    upload: Upload,
+    packed: PackedVolume,
+    job_id: str,
+    reference: Series,
+    inputs: Sequence[Series],
+    model: ModelRef,
+    metrics: Mapping[str, Any],
+) -> ProvenFiles:
+    """Check a mask, write and prove its files; blocks for seconds, so never on the event loop.
+
+    `inputs` are the scans in the order T1, T1CE, T2, FLAIR. Of `metrics` the report keeps `stage_seconds` and
+    `warnings`. The files are on the disk when this returns, and belong to nobody until `services.store_mask`.
+
+    Raises:
+        ResultInvalid: the mask is not one for this reference, or could not be proven.
+    """
+    with storage.staging() as folder:
+        order = ProveOrder(
+            bounds=limited.bounds(),
+            folder=str(folder),
+            mask_path=str(storage.path_of(upload.path)),
+            mask=Packed.of(packed),
+            artifact_grid=PlacedGrid.of(selectors.grid_of(reference)),
+            stored_grid=PlacedGrid.of(selectors.stored_grid_of(reference)),
+            originals=str(storage.path_of(f"{reference.folder}/originals")) if reference.source == "dicom" else None,
+            reference_id=reference.pk,
+            job_id=job_id,
+            model=Model(name=model.name, version=model.version, sha256=model.sha256),
+            inputs=tuple(
+                SourceScan(series_id=scan.pk, sequence=str(kind), sha256=scan.artifact.sha256)
+                for kind, scan in zip(Kind, inputs, strict=False)
+            ),
+            stage_seconds=_seconds(metrics.get("stage_seconds")),
+            warnings=_sentences(metrics.get("warnings")),
+        )
+        proven = _answer(order)
+        storage.settle(folder)
+        place = f"masks/{job_id}-{new_id()}"
+        storage.publish(folder, place)
+    return ProvenFiles(
+        series_id=reference.pk,
+        folder=place,
+        has_seg=proven.has_seg,
+        sha256=proven.sha256,
+        size=proven.size,
+        volumes_ml=proven.volumes_ml,
+    )
+
+
+def discard(proven: ProvenFiles) -> None:
+    """Take proven files away that no job wants any more: it was cancelled, or another attempt was first."""
+    storage.remove(proven.folder)
+
+
+def _answer(order: ProveOrder) -> ProveAnswer:
+    try:
+        answer = limited.run(order)
+    except limited.ParserDied as error:
+        raise ResultInvalid("Checking the mask took more memory or time than is allowed.") from error
+    if isinstance(answer, Unproven):
+        raise ResultInvalid(answer.detail, extra={"reason": answer.code})
+    assert isinstance(answer, ProveAnswer)
+    return answer
+
+
+def _seconds(value: Any) -> dict[str, float]:
+    pairs = value.items() if isinstance(value, Mapping) else ()
+    return {str(name): float(seconds) for name, seconds in pairs if isinstance(seconds, int | float)}
+
+
+def _sentences(value: Any) -> tuple[str, ...]:
+    lines = value if isinstance(value, list | tuple) else ()
+    return tuple(str(line)[:_MAX_WARNING_LENGTH] for line in lines[:_MAX_WARNINGS])

@@ -1,0 +1,62 @@
+"""Writing what is stored: files read in, masks kept, studies shared, what is left over cleared away."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.contrib.auth.models import Group
+from django.core.files.uploadedfile import UploadedFile
+from django.db import transaction
+from django.utils import timezone
+
+from server.imaging import batches, storage, tus
+from server.imaging.ingest import Ingested, ingest
+from server.imaging.models import Mask, Study, Upload
+from server.imaging.parser.orders import Named
+from server.imaging.results import ProvenFiles
+from server.topics import services as topics
+
+
+def ingest_uploaded(*, owner: Any, files: Sequence[UploadedFile], is_replacement: bool = False) -> Ingested:
+    """Read the files of one request in. Raises NothingReadable, SeriesConflict."""
+    with storage.staging() as folder:
+        named: list[Named] = []
+        for place, file in enumerate(files):
+            target = folder / f"{place:05d}"
+            with target.open("xb") as out:
+                out.writelines(file.chunks())
+            named.append(Named(path=str(target), name=file.name or target.name))
+        return ingest(owner=owner, files=named, is_replacement=is_replacement)
+
+
+def store_mask(*, job_id: str, proven: ProvenFiles) -> Mask:
+    """The row of a proven mask; call it in the transaction that ends the job."""
+    return Mask.objects.create(
+        job_id=job_id,
+        series_id=proven.series_id,
+        nii_path=f"{proven.folder}/mask.nii.gz",
+        seg_path=f"{proven.folder}/mask.dcm" if proven.has_seg else None,
+        report_path=f"{proven.folder}/report.json",
+        sha256=proven.sha256,
+        size=proven.size,
+        volumes_ml=dict(proven.volumes_ml),
+    )
+
+
+@transaction.atomic
+def share(*, study: Study, group: Group) -> None:
+    """Let the members of a group see a study."""
+    study.groups.add(group)
+    topics.append(f"study:{study.pk}", kind="study.shared", payload={"group": group.name})
+
+
+def tidy() -> None:
+    """Clear away expired uploads and staging folders, and read in again what a dead process has left half read."""
+    for upload in Upload.objects.filter(expires_at__lt=timezone.now()):
+        tus.terminate(upload)
+    storage.sweep()
+    batches.resume_stale()
+
+
+__all__ = ["Ingested", "ingest", "ingest_uploaded", "share", "store_mask", "tidy"]

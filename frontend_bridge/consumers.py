@@ -13,7 +13,6 @@ import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from weakref import WeakSet
 
 import structlog
 from channels.db import database_sync_to_async
@@ -25,6 +24,7 @@ from frontend_bridge import messages as m
 from frontend_bridge.conversation import Conversation
 from frontend_bridge.ports import GOING_AWAY, SIGNED_OUT, Rhythm
 from server.topics import pokes
+from server.topics.sockets import live_sockets
 
 log = structlog.get_logger(__name__)
 
@@ -76,7 +76,7 @@ class SegmentationConsumer(AsyncWebsocketConsumer):
             try:
                 await super().__call__(scope, receive, send)
             finally:
-                _open.discard(self)
+                live_sockets.discard(self)
                 if self._serving is not None:
                     self._serving.cancel()
                 await self._leave_groups()
@@ -109,7 +109,7 @@ class SegmentationConsumer(AsyncWebsocketConsumer):
             library=_Reading(session.session_key if session is not None else None),
             rhythm=self.rhythm,
         )
-        _open.add(self)
+        live_sockets.add(self)
         self._serving = self._tasks.create_task(self._serve(self.conversation))
 
     async def on_websocket_receive(self, message: dict[str, Any]) -> None:
@@ -141,6 +141,12 @@ class SegmentationConsumer(AsyncWebsocketConsumer):
         """No longer."""
         await self.channel_layer.group_discard(pokes.group_of(topic), self.channel_name)
 
+    async def farewell(self) -> None:
+        """Say goodbye because the server goes away, and close."""
+        if self.conversation is not None and self._serving is not None:
+            self.conversation.dismiss(GOING_AWAY)
+            await asyncio.wait([self._serving])
+
     async def _serve(self, conversation: Conversation) -> None:
         await self._part(await conversation.run())
 
@@ -154,15 +160,3 @@ class SegmentationConsumer(AsyncWebsocketConsumer):
         for topic in self.conversation.topics:
             with contextlib.suppress(Exception):  # the layer may be away; its entries run out by themselves
                 await self.leave(topic)
-
-
-_open: WeakSet[SegmentationConsumer] = WeakSet()
-
-
-def dismiss_all(bye: m.Bye = GOING_AWAY) -> int:
-    """Say goodbye on every open browser socket of this process and close it; how many there were."""
-    sockets = list(_open)
-    for socket in sockets:
-        if socket.conversation is not None:
-            socket.conversation.dismiss(bye)
-    return len(sockets)

@@ -30,6 +30,7 @@ Snapshot = m.JobView | m.StudyView | m.WorkersView
 Change = m.JobEvent | m.StudyEvent | m.WorkerEvent
 Position = tuple[str, int]
 WORKERS = "workers"
+SHOWN_JOBS = 50
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def _admit_to_study(user: Any, study_id: str) -> None:
 
 def _open_study(user: Any, study_id: str) -> Opening:
     epoch, seq = topics.position(f"study:{study_id}")
-    found = (jobs.snapshot(job) for job in jobs.jobs_of_study(user, study_id))
+    found = jobs.snapshots(jobs.jobs_of_study(user, study_id)[:SHOWN_JOBS])
     return Opening(epoch=epoch, seq=seq, snapshot=relay.study_view(study_id, found))
 
 

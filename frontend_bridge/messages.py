@@ -120,6 +120,7 @@ class JobView(View, kw_only=True):
     waiting_reason: WaitingReason | None = None
     worker: str | None = None
     model: str | None = None
+    model_version: str | None = None
     attempt: int = 0
     series_id: str
     sequence_series_ids: tuple[str, ...]

@@ -1,0 +1,132 @@
+/** Following one job: its snapshot with progress merged in, the preview, and the mask however it comes. */
+
+import { sha256Hex } from "./digest";
+import { Follower, type NewsFrame } from "./follower";
+import type { ErrorFrame, EventFrame, MaskBeginFrame, Snapshot, SubFrame } from "./frames";
+import { MaskAssembly } from "./mask";
+import { isOpen, type Job, type Preview } from "./types";
+
+export interface JobListener {
+  /** The job as it is now, after every change and every progress. */
+  onJob(job: Job): void;
+  onPreview?(preview: Preview): void;
+  /** The gzip NIfTI label mask, digest checked; once. */
+  onMask?(file: Uint8Array<ArrayBuffer>, job: Job): void;
+  onTrouble?(trouble: { code: string; detail: string }): void;
+}
+
+export interface JobSource {
+  transmit(frame: SubFrame): boolean;
+  fetchJob(id: string): Promise<Job>;
+  fetchBytes(path: string): Promise<Uint8Array<ArrayBuffer>>;
+}
+
+/** How long the mask may take to begin on the socket before it is fetched from its URL. */
+export const PUSH_GRACE_MS = 3_000;
+
+export class JobFollower extends Follower {
+  job: Job | null = null;
+  private hasMask = false;
+  private assembly: MaskAssembly | null = null;
+  private grace: ReturnType<typeof setTimeout> | undefined;
+  private isStopped = false;
+
+  constructor(
+    readonly jobId: string,
+    private readonly listener: JobListener,
+    private readonly source: JobSource,
+  ) {
+    super(`job:${jobId}`, (frame) => source.transmit(frame));
+  }
+
+  stop(): void {
+    this.isStopped = true;
+    clearTimeout(this.grace);
+  }
+
+  /** Without a socket: ask once over HTTP. */
+  async refresh(): Promise<void> {
+    const job = await this.source.fetchJob(this.jobId);
+    if (this.isStopped || (this.job && job.epoch === this.job.epoch && job.seq < this.job.seq)) return;
+    this.epoch = job.epoch;
+    this.seq = job.seq;
+    this.show(job);
+  }
+
+  takeMaskBegin(frame: MaskBeginFrame): void {
+    clearTimeout(this.grace);
+    this.assembly = new MaskAssembly(frame);
+  }
+
+  takeMaskPart(part: ArrayBuffer): void {
+    this.assembly?.add(part);
+  }
+
+  async takeMaskEnd(): Promise<void> {
+    const assembly = this.assembly;
+    this.assembly = null;
+    const file = await assembly?.finish();
+    if (file) this.deliver(file);
+    else await this.fetchMask();
+  }
+
+  protected override wantsMask(): boolean {
+    return !this.hasMask && this.listener.onMask !== undefined;
+  }
+
+  protected onSnapshot(snapshot: Snapshot): void {
+    this.show(snapshot as Job);
+  }
+
+  protected onEvent(frame: EventFrame): void {
+    this.show(frame.job as Job);
+  }
+
+  protected onNews(frame: NewsFrame): void {
+    if (frame.t === "preview") this.listener.onPreview?.(frame);
+    if (frame.t !== "progress" || !this.job || !isOpen(this.job)) return;
+    const { stage, progress, eta_seconds, queue_position } = frame;
+    this.job = {
+      ...this.job,
+      stage: stage ?? this.job.stage,
+      progress: Math.max(this.job.progress, progress ?? 0),
+      eta_seconds: eta_seconds ?? this.job.eta_seconds,
+      queue_position: queue_position ?? (this.job.state === "queued" ? this.job.queue_position : null),
+    };
+    this.listener.onJob(this.job);
+  }
+
+  protected onTrouble(frame: ErrorFrame): void {
+    this.listener.onTrouble?.({ code: frame.code, detail: frame.detail });
+  }
+
+  private show(job: Job): void {
+    const before = this.job;
+    const isSameAttempt = before?.attempt === job.attempt && isOpen(job);
+    this.job = isSameAttempt ? { ...job, progress: Math.max(before?.progress ?? 0, job.progress) } : job;
+    this.listener.onJob(this.job);
+    if (job.result && this.wantsMask() && !this.assembly) {
+      clearTimeout(this.grace);
+      this.grace = setTimeout(() => void this.fetchMask(), PUSH_GRACE_MS);
+    }
+  }
+
+  private async fetchMask(): Promise<void> {
+    const result = this.job?.result;
+    if (!result || this.isStopped || !this.wantsMask()) return;
+    try {
+      const file = await this.source.fetchBytes(result.mask_url);
+      if ((await sha256Hex(file)) === result.sha256) this.deliver(file);
+      else this.listener.onTrouble?.({ code: "mask_damaged", detail: "The mask did not arrive intact." });
+    } catch (error) {
+      this.listener.onTrouble?.({ code: "mask_unreachable", detail: error instanceof Error ? error.message : "" });
+    }
+  }
+
+  private deliver(file: Uint8Array<ArrayBuffer>): void {
+    clearTimeout(this.grace);
+    if (this.isStopped || this.hasMask || !this.job) return;
+    this.hasMask = true;
+    this.listener.onMask?.(file, this.job);
+  }
+}

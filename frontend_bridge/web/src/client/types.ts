@@ -1,0 +1,114 @@
+/** What the server says of jobs, studies and workers (contract.md). */
+
+export type Sequence = "T1" | "T1CE" | "T2" | "FLAIR";
+export const SEQUENCES: readonly Sequence[] = ["T1", "T1CE", "T2", "FLAIR"];
+
+export type JobState = "queued" | "leased" | "running" | "succeeded" | "failed" | "cancelled";
+export type Route = "lab" | "server";
+export type Stage = "fetch" | "preprocess" | "inference" | "postprocess" | "upload";
+export const STAGES: readonly Stage[] = ["fetch", "preprocess", "inference", "postprocess", "upload"];
+export type WaitingReason = "no_worker" | "all_busy" | "model_missing";
+
+export interface JobResult {
+  mask_url: string;
+  seg_url: string | null;
+  report_url: string | null;
+  /** Of the gzip NIfTI label mask. */
+  sha256: string;
+  volumes_ml: { WT: number; TC: number; ET: number };
+}
+
+export interface Job {
+  id: string;
+  state: JobState;
+  route: Route;
+  stage: Stage | null;
+  /** 0 to 1 over the whole job. */
+  progress: number;
+  /** To the end of the job. */
+  eta_seconds: number | null;
+  /** 1 is next. */
+  queue_position: number | null;
+  waiting_reason: WaitingReason | null;
+  worker: string | null;
+  model: string | null;
+  model_version: string | null;
+  attempt: number;
+  series_id: string;
+  sequence_series_ids: string[];
+  created_at: string;
+  started_at: string | null;
+  finished_at: string | null;
+  error: { code: string; message: string } | null;
+  result: JobResult | null;
+  epoch: string;
+  seq: number;
+}
+
+export interface Series {
+  id: string;
+  uid: string;
+  description: string;
+  sequence: Sequence | null;
+  sequence_confidence: number;
+  shape: [number, number, number];
+  spacing_mm: [number, number, number];
+}
+
+export interface Study {
+  id: string;
+  patient_name?: string;
+  patient_id?: string;
+  study_date?: string | null;
+  description?: string;
+  source?: string;
+  created_at?: string;
+  series: Series[];
+}
+
+export interface Refused {
+  filename: string;
+  code: string;
+  detail: string;
+}
+
+export interface UploadAnswer {
+  studies: Study[];
+  refused: Refused[];
+}
+
+export interface Worker {
+  id: string;
+  name: string;
+  state: string;
+  route: string;
+  device: string;
+  models: string[];
+  slots: number;
+  credits: number;
+  jobs: { job: string; stage: Stage | null; progress: number }[];
+  last_seen: string | null;
+  rtt_ms: number | null;
+  software: string;
+  connected: boolean;
+}
+
+/** Newest-only: how far a job is. Missing fields have not changed. */
+export interface Progress {
+  stage: Stage | null;
+  progress: number | null;
+  eta_seconds: number | null;
+  queue_position: number | null;
+}
+
+/** Newest-only: the labels so far. Labels are uint8, C order (X, Y, Z); the affine goes by rows to RAS+ mm. */
+export interface Preview {
+  pseq: number;
+  shape: [number, number, number];
+  affine: number[];
+  /** zlib-deflated, base64. */
+  labels: string;
+}
+
+export const isOpen = (job: Job): boolean => job.finished_at === null && !FINAL.has(job.state);
+const FINAL: ReadonlySet<JobState> = new Set<JobState>(["succeeded", "failed", "cancelled"]);

@@ -1,0 +1,111 @@
+/** Bringing files in: drop anywhere on the list, or choose files or a folder. */
+
+import type { SegmentationClient, UploadAnswer } from "../client";
+import { h, replace, show, text } from "./dom";
+import { chosenFiles, droppedFiles } from "./files";
+import { sentenceOf } from "./sentences";
+import { onLanguage, say, t } from "./words";
+
+const MB = 1024 * 1024;
+const SHOWN_REFUSALS = 3;
+
+export class Adder {
+  readonly element: HTMLElement;
+  private readonly files = h("input", { type: "file", multiple: true, hidden: true, "data-testid": "file-input" });
+  private readonly folder = h("input", { type: "file", hidden: true, webkitdirectory: true, "data-testid": "folder-input" });
+  private readonly bar = h("progress", { max: 1, value: 0 });
+  private readonly status = h("p", { class: "status", role: "status", "data-testid": "upload-status" });
+  private readonly refusals = h("ul", { class: "refusals", "data-testid": "refusals" });
+  private readonly stopButton = h("button", { type: "button", class: "quiet" });
+  private stop: AbortController | null = null;
+  private line: () => string = () => "";
+
+  constructor(
+    private readonly client: SegmentationClient,
+    private readonly onAdded: (answer: UploadAnswer) => void,
+  ) {
+    const addFiles = say(h("button", { type: "button", "data-testid": "add-files" }), "addFiles");
+    const addFolder = say(h("button", { type: "button", "data-testid": "add-folder" }), "addFolder");
+    addFiles.addEventListener("click", () => this.files.click());
+    addFolder.addEventListener("click", () => this.folder.click());
+    for (const input of [this.files, this.folder]) {
+      input.addEventListener("change", () => {
+        const chosen = chosenFiles(input.files);
+        input.value = "";
+        void this.send(chosen);
+      });
+    }
+    say(this.stopButton, "cancel").addEventListener("click", () => this.stop?.abort());
+    this.element = h(
+      "section",
+      { class: "adder" },
+      say(h("p", { class: "hint" }), "dropHere"),
+      h("div", { class: "row" }, addFiles, addFolder),
+      this.files,
+      this.folder,
+      h("div", { class: "row" }, this.bar, this.stopButton),
+      this.status,
+      this.refusals,
+    );
+    this.tell(() => "", null);
+    onLanguage(() => text(this.status, this.line()));
+  }
+
+  /** Take drops anywhere on `area`. */
+  listen(area: HTMLElement): void {
+    area.addEventListener("dragover", (event) => {
+      event.preventDefault();
+      area.classList.add("dropping");
+    });
+    area.addEventListener("dragleave", (event) => {
+      if (!area.contains(event.relatedTarget as Node | null)) area.classList.remove("dropping");
+    });
+    area.addEventListener("drop", (event) => {
+      event.preventDefault();
+      area.classList.remove("dropping");
+      if (event.dataTransfer) void droppedFiles(event.dataTransfer).then((files) => this.send(files));
+    });
+  }
+
+  private async send(files: File[]): Promise<void> {
+    if (files.length === 0 || this.stop) return;
+    this.stop = new AbortController();
+    replace(this.refusals);
+    try {
+      const answer = await this.client.upload(files, {
+        signal: this.stop.signal,
+        onProgress: (sent, total, phase) => this.progress(sent, total, phase),
+      });
+      this.finished(answer);
+    } catch (error) {
+      const isStopped = this.stop.signal.aborted;
+      this.tell(() => (isStopped ? t("uploadStopped") : sentenceOf(error)), null);
+      this.status.classList.toggle("bad", !isStopped);
+    } finally {
+      this.stop = null;
+    }
+  }
+
+  private progress(sent: number, total: number, phase: "sending" | "reading"): void {
+    const figures = { sent: (sent / MB).toFixed(1), total: (total / MB).toFixed(1) };
+    this.tell(() => (phase === "sending" ? t("sending", figures) : t("reading")), total > 0 ? sent / total : 1);
+  }
+
+  private finished(answer: UploadAnswer): void {
+    const count = answer.studies.reduce((sum, study) => sum + study.series.length, 0);
+    const refused = answer.refused.length;
+    this.tell(() => [t("uploadDone", { count }), refused ? t("uploadRefused", { count: refused }) : ""].join(" "), null);
+    const lines = answer.refused.slice(0, SHOWN_REFUSALS).map((one) => h("li", {}, `${one.filename}: ${one.detail}`));
+    replace(this.refusals, ...lines);
+    this.onAdded(answer);
+  }
+
+  private tell(line: () => string, fraction: number | null): void {
+    this.line = line;
+    this.status.classList.remove("bad");
+    text(this.status, line());
+    show(this.bar, fraction !== null);
+    show(this.stopButton, fraction !== null);
+    this.bar.value = fraction ?? 0;
+  }
+}

@@ -1,0 +1,124 @@
+/** The viewer page: studies on the left, four pictures in the middle, the analysis on the right. */
+
+import "./viewer.css";
+
+import { SegmentationClient, type ByeFrame, type LineState, type Study } from "../client";
+import { Adder } from "./adder";
+import { h, one, replace, show, text } from "./dom";
+import { chooseEngine, engineMaker } from "./engines/choose";
+import { PaneGrid } from "./grid";
+import { Reading } from "./reading";
+import { sentenceOf } from "./sentences";
+import { nameOf, StudyList } from "./studies";
+import { currentLanguage, onLanguage, say, speak, t, type Language } from "./words";
+
+const YEAR_SECONDS = 31_536_000;
+
+async function main(): Promise<void> {
+  const page = document.body.dataset;
+  speak(document.documentElement.lang.startsWith("ko") ? "ko" : "en");
+  const banner = one("banner");
+  const client = new SegmentationClient({
+    csrfToken: () => document.querySelector<HTMLMetaElement>("meta[name=csrf-token]")?.content ?? null,
+    onConnection: (state, bye) => showConnection(banner, state, bye),
+  });
+  const engineName = chooseEngine(location.search);
+  document.body.dataset["engine"] = engineName;
+  const grid = new PaneGrid(client, await engineMaker(engineName));
+  const reading = new Reading(client, grid, { isStaff: page["staff"] === "true" });
+
+  let shown: Study | null = null;
+  const describe = (): void => {
+    const parts = shown && [nameOf(shown), shown.patient_id, shown.study_date, shown.description];
+    text(one("study-title"), parts?.filter(Boolean).join(" · ") ?? "");
+  };
+  onLanguage(describe);
+  const open = (study: Study): void => {
+    shown = study;
+    describe();
+    list.setChosen(study.id);
+    document.body.classList.remove("browsing");
+    history.replaceState(null, "", address(study.id));
+    show(welcome, false);
+    void reading.open(study);
+  };
+  const list = new StudyList(open);
+  const adder = new Adder(client, (answer) => {
+    void refresh(client, list);
+    const first = answer.studies[0];
+    if (first) void client.study(first.id).then(open);
+  });
+  const welcome = say(h("p", { class: "welcome" }), "chooseStudy");
+  const side = h("nav", { class: "side" }, list.element, adder.element);
+  adder.listen(side);
+  grid.element.append(welcome);
+  replace(one("app"), side, grid.element, reading.panel);
+  wireHeader();
+
+  const studies = await refresh(client, list);
+  const asked = new URLSearchParams(location.search).get("study");
+  const chosen = studies.find((study) => study.id === asked);
+  if (chosen) open(chosen);
+  else if (studies.length !== 1) document.body.classList.add("browsing");
+  else open(studies[0]);
+}
+
+async function refresh(client: SegmentationClient, list: StudyList): Promise<Study[]> {
+  try {
+    const studies = await client.studies();
+    list.setStudies(studies);
+    return studies;
+  } catch (error) {
+    say(one("banner"), "unreachable");
+    text(one("banner"), sentenceOf(error));
+    show(one("banner"), true);
+    return [];
+  }
+}
+
+function address(studyId: string): string {
+  const query = new URLSearchParams(location.search);
+  query.set("study", studyId);
+  return `?${query.toString()}`;
+}
+
+function showConnection(banner: HTMLElement, state: LineState, bye: ByeFrame | null): void {
+  document.body.dataset["connection"] = state;
+  if (state === "closed" && bye && !bye.reconnect) {
+    replace(banner, say(h("span"), "signedOut"), " ", say(h("a", { href: location.href }), "signIn"));
+    show(banner, true);
+  } else if (state === "waiting") {
+    replace(banner, say(h("span"), "offline"));
+    show(banner, true);
+  } else if (state === "open") {
+    show(banner, false);
+  }
+}
+
+function wireHeader(): void {
+  const languages = one("language");
+  const other = (): Language => (currentLanguage() === "en" ? "ko" : "en");
+  const name = (): void => {
+    text(languages, other() === "ko" ? "한국어" : "English");
+    languages.lang = other();
+  };
+  name();
+  languages.addEventListener("click", () => {
+    const next = other();
+    // The cookie Django's LocaleMiddleware reads: the sign-in page speaks it too.
+    document.cookie = `django_language=${next}; path=/; max-age=${YEAR_SECONDS}; samesite=lax`;
+    speak(next);
+    name();
+  });
+  say(one("sign-out"), "signOut");
+  say(one("disclaimer"), "disclaimer");
+  say(one("menu"), "menu").addEventListener("click", () => document.body.classList.toggle("browsing"));
+  const admin = document.getElementById("admin-link");
+  if (admin) say(admin, "admin");
+}
+
+void main().catch((error: unknown) => {
+  const banner = one("banner");
+  text(banner, error instanceof Error ? error.message : t("unreachable"));
+  show(banner, true);
+});

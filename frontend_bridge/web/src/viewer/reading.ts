@@ -1,0 +1,184 @@
+/** One opened study: its slots, its pictures, and the analysis that is shown over them. */
+
+import { isOpen, type Job, type Preview, type SegmentationClient, type Sequence, type Study, type Watch } from "../client";
+import { readNifti } from "../imaging/nifti";
+import { readPreview } from "../imaging/preview";
+import { closestRas, type Volume } from "../imaging/volume";
+import { AnalysisCard } from "./analysis";
+import { h, show } from "./dom";
+import type { PaneGrid } from "./grid";
+import { lesionPoint } from "./lesion";
+import { ResultCard } from "./result";
+import { sentenceOf } from "./sentences";
+import { SlotPicker } from "./slots";
+import { t } from "./words";
+
+export class Reading {
+  readonly panel: HTMLElement;
+  private readonly slots = new SlotPicker((sequence) => this.slotChanged(sequence));
+  private readonly analysis: AnalysisCard;
+  private readonly result: ResultCard;
+  private study: Study | null = null;
+  private job: Job | null = null;
+  private mask: Volume | null = null;
+  private jobWatch: Watch | null = null;
+  private studyWatch: Watch | null = null;
+
+  constructor(
+    private readonly client: SegmentationClient,
+    private readonly grid: PaneGrid,
+    options: { isStaff: boolean },
+  ) {
+    this.analysis = new AnalysisCard(
+      {
+        onStart: (useLocal) => void this.start(useLocal),
+        onCancel: (job) => void this.cancel(job),
+        onChoose: (id) => this.follow(id),
+      },
+      options,
+    );
+    this.result = new ResultCard({
+      onLook: (look) => grid.setLook(look),
+      onShowLesion: () => this.showLesion(),
+    });
+    this.panel = h("aside", { class: "panel" }, this.slots.element, this.analysis.element, this.result.element);
+    show(this.panel, false);
+  }
+
+  async open(study: Study): Promise<void> {
+    this.close();
+    this.study = study;
+    show(this.panel, true);
+    this.slots.setStudy(study);
+    this.analysis.setReady(this.slots.isComplete);
+    this.studyWatch = this.client.watchStudy(study.id, { onChange: (change) => void this.changed(change) });
+    const pictures = this.grid.setSlots(this.slots.slots);
+    await this.findJob();
+    await pictures;
+  }
+
+  private close(): void {
+    this.jobWatch?.close();
+    this.studyWatch?.close();
+    this.jobWatch = this.studyWatch = null;
+    this.job = null;
+    this.grid.reset();
+    this.clearMask();
+    this.analysis.setJobs([]);
+    this.analysis.setJob(null);
+    this.analysis.setTrouble(null);
+  }
+
+  /** The open analysis of this study, else the newest that found something, else the newest. */
+  private async findJob(): Promise<void> {
+    const study = this.study;
+    if (!study) return;
+    try {
+      const jobs = await this.client.jobs(study.id);
+      if (this.study !== study) return;
+      this.analysis.setJobs(jobs);
+      const chosen = jobs.find(isOpen) ?? jobs.find((job) => job.result !== null) ?? jobs[0];
+      if (chosen && chosen.id !== this.job?.id) this.follow(chosen.id);
+    } catch (error) {
+      this.analysis.setTrouble(() => sentenceOf(error));
+    }
+  }
+
+  private async start(useLocal: boolean | undefined): Promise<void> {
+    const ids = this.slots.ids;
+    const study = this.study;
+    if (!ids || !study) return;
+    this.analysis.setAsked(true);
+    try {
+      const reference = this.slots.slots.T1CE?.id ?? ids[0];
+      const job = await this.client.request(reference, { sequenceSeriesIds: ids, useLocal });
+      if (this.study !== study) return;
+      this.follow(job.id, job);
+      this.analysis.setJobs(await this.client.jobs(study.id));
+    } catch (error) {
+      this.analysis.setTrouble(() => t("failedStart", { reason: sentenceOf(error) }));
+    } finally {
+      this.analysis.setAsked(false);
+    }
+  }
+
+  private async cancel(job: Job): Promise<void> {
+    this.analysis.setCancelling(true);
+    try {
+      await this.client.cancel(job.id);
+    } catch (error) {
+      this.analysis.setCancelling(false);
+      this.analysis.setTrouble(() => sentenceOf(error));
+    }
+  }
+
+  private follow(id: string, known?: Job): void {
+    this.jobWatch?.close();
+    this.clearMask();
+    this.analysis.setTrouble(null);
+    if (known) this.showJob(known);
+    this.jobWatch = this.client.watchJob(id, {
+      onJob: (job) => this.showJob(job),
+      onPreview: (preview) => void this.showPreview(id, preview),
+      onMask: (file, job) => void this.showMask(file, job),
+      onTrouble: (trouble) => this.analysis.setTrouble(() => trouble.detail),
+    });
+  }
+
+  private showJob(job: Job): void {
+    this.job = job;
+    this.analysis.setJob(job);
+    if (job.result) this.result.showResult(job);
+    else if (!isOpen(job)) this.clearMask();
+  }
+
+  private async showPreview(id: string, preview: Preview): Promise<void> {
+    const volume = await readPreview(preview);
+    if (this.job?.id !== id || !isOpen(this.job)) return;
+    this.result.showPreview();
+    this.grid.setMask({ volume: closestRas(volume), file: null });
+  }
+
+  private async showMask(file: Uint8Array<ArrayBuffer>, job: Job): Promise<void> {
+    try {
+      const volume = closestRas(await readNifti(file));
+      if (this.job?.id !== job.id) return;
+      this.mask = volume;
+      this.grid.setMask({ volume, file });
+      if (!this.grid.isTouched) this.showLesion();
+    } catch (error) {
+      this.analysis.setTrouble(() => sentenceOf(error));
+    }
+  }
+
+  private showLesion(): void {
+    const point = this.mask && lesionPoint(this.mask);
+    if (point) this.grid.goTo(point);
+  }
+
+  private clearMask(): void {
+    this.mask = null;
+    this.grid.setMask(null);
+    this.result.clear();
+  }
+
+  private slotChanged(_: Sequence): void {
+    this.analysis.setReady(this.slots.isComplete);
+    void this.grid.setSlots(this.slots.slots);
+  }
+
+  private async changed(change: { type: string }): Promise<void> {
+    if (change.type.startsWith("job.")) {
+      if (!this.job || !isOpen(this.job)) await this.findJob();
+      return;
+    }
+    const study = this.study;
+    if (!study) return;
+    const fresh = await this.client.study(study.id);
+    if (this.study?.id !== fresh.id) return;
+    this.study = fresh;
+    this.slots.setStudy(fresh);
+    this.analysis.setReady(this.slots.isComplete);
+    await this.grid.setSlots(this.slots.slots);
+  }
+}

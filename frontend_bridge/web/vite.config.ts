@@ -1,0 +1,27 @@
+import { defineConfig } from "vitest/config";
+
+// Entries keep their names, since Django's templates name them and its storage adds the digest; chunks carry their
+// own digest, since only the entries name them. A chunk must never import an entry: the browser would load it twice.
+export default defineConfig({
+  base: "./",
+  publicDir: false,
+  build: {
+    target: "es2022",
+    outDir: "../static/frontend_bridge",
+    emptyOutDir: true,
+    reportCompressedSize: false,
+    chunkSizeWarningLimit: 4000,
+    modulePreload: false,
+    cssCodeSplit: true,
+    rollupOptions: {
+      input: { viewer: "src/viewer/main.ts", workers: "src/admin/main.ts" },
+      output: {
+        entryFileNames: "[name].js",
+        chunkFileNames: "chunks/[name]-[hash].js",
+        assetFileNames: "[name][extname]",
+        advancedChunks: { groups: [{ name: "shared", test: /src\/(client|imaging)\/|src\/viewer\/dom/ }] },
+      },
+    },
+  },
+  test: { include: ["tests/**/*.test.ts"], environment: "node" },
+});

@@ -110,6 +110,20 @@ def read_instance(path: Path, *, name: str | None = None) -> Instance:
         raise InputInvalid("malformed", "Its DICOM header is damaged.", subject=called) from error
 
 
+def read_pixels(instance: Instance) -> npt.NDArray[np.generic]:
+    """The stored pixels (rows, columns) of one file.
+
+    Raises:
+        InputInvalid: undecodable.
+    """
+    try:
+        with quiet():
+            pixels: npt.NDArray[np.generic] = dcmread(instance.path).pixel_array
+    except PARSE_ERRORS as error:
+        raise InputInvalid("undecodable", "Its pixels cannot be decoded.", subject=instance.name) from error
+    return pixels
+
+
 def is_dicom(path: Path) -> bool:
     """Whether the file carries the DICOM mark after its preamble (PS3.10, 7.1)."""
     with path.open("rb") as source:

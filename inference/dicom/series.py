@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import file_digest
 from pathlib import Path
 
 import numpy as np
 
 from inference.dicom.facts import SeriesFacts
-from inference.dicom.headers import Instance, read_instance
+from inference.dicom.headers import Instance, read_instance, read_pixels
 from inference.errors import InputInvalid
 
 MIN_SLICES = 4
@@ -22,6 +22,7 @@ MIN_SLICES = 4
 MAX_SERIES_BYTES = 256 << 20
 """Decoded voxels of one series: 512 x 512 x 512 of 16 bit, 400 x 400 x 400 of 32 bit."""
 _SAME_PLACE_MM = 0.01
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,19 @@ class DicomSeries:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A file, or several for one reason, that became no volume. `name` is the first one's."""
+    """A file that became no volume, and `others` that did not for the same reason."""
 
     name: str
     code: str
     sentence: str
-    count: int = 1
+    others: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if not self.others:
+            return self.sentence
+        named = ", ".join(self.others[:_NAMED])
+        rest = f" and {len(self.others) - _NAMED} more" if len(self.others) > _NAMED else ""
+        return f"{self.sentence} The same holds for {named}{rest}."
 
 
 @dataclass(frozen=True)
@@ -95,7 +103,7 @@ def _without_copies(instances: list[Instance]) -> list[Instance]:
     kept: dict[str, Instance] = {}
     for instance in instances:
         other = kept.setdefault(instance.sop_uid, instance)
-        if other is not instance and _digest(other.path) != _digest(instance.path):
+        if other is not instance and not _is_same_image(other, instance):
             raise InputInvalid(
                 "duplicate_instance", f"It has the SOPInstanceUID of {other.name}, but is not the same image."
             ).about(instance.name)
@@ -177,7 +185,9 @@ def _split(group: list[Instance], place: int) -> list[list[Instance]]:
 
 
 def _refusal(group: list[Instance], error: InputInvalid) -> Refusal:
-    return Refusal(name=error.subject or group[0].name, code=error.code, sentence=error.sentence, count=len(group))
+    name = error.subject or group[0].name
+    others = tuple(instance.name for instance in group if instance.name != name)
+    return Refusal(name=name, code=error.code, sentence=error.sentence, others=others)
 
 
 def _gathered(refused: list[Refusal]) -> tuple[Refusal, ...]:
@@ -186,10 +196,17 @@ def _gathered(refused: list[Refusal]) -> tuple[Refusal, ...]:
     for entry in refused:
         key = (entry.code, entry.sentence)
         known = first.get(key)
-        first[key] = (
-            entry if known is None else Refusal(known.name, known.code, known.sentence, known.count + entry.count)
-        )
+        others = () if known is None else (*known.others, entry.name, *entry.others)
+        first[key] = entry if known is None else replace(known, others=others)
     return tuple(first.values())
+
+
+def _is_same_image(one: Instance, other: Instance) -> bool:
+    """Whether two files hold the same pixels at the same place, whatever their compression."""
+    if _digest(one.path) == _digest(other.path):
+        return True
+    is_same_place = _is_parallel(one, other) and np.allclose(one.position, other.position, atol=_SAME_PLACE_MM)
+    return is_same_place and np.array_equal(read_pixels(one), read_pixels(other))
 
 
 def _digest(path: Path) -> bytes:

@@ -15,7 +15,7 @@ router = Router()
 
 
 @router.api_operation(["OPTIONS"], "", auth=None, summary="What this upload server can do")
-def abilities(_request: HttpRequest) -> HttpResponse:
+def abilities(request: HttpRequest) -> HttpResponse:
     """Version, extensions and limits, for anybody who asks."""
     headers = {
         "Tus-Version": tus.VERSION,

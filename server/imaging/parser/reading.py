@@ -89,8 +89,7 @@ class _Reader:
     def _read_dicom(self, files: dict[Path, str]) -> None:
         found = dicom.sort_files(files, on_file=self._note)
         for entry in found.refused:
-            others = f" ({entry.count} files)" if entry.count > 1 else ""
-            self._refused.append(Refused(filename=entry.name, code=entry.code, detail=entry.sentence + others))
+            self._refused.append(Refused(filename=entry.name, code=entry.code, detail=str(entry)))
         for series in found.series:
             name = series.instances[0].name
             self._note(name)

@@ -17,13 +17,13 @@ from django.conf import settings
 from django.contrib.auth import get_user
 from django.db import transaction
 from django.http import HttpRequest
-from server.dispatch.selectors import worker_snapshots
-from server.jobs import selectors as jobs
 
 from frontend_bridge import messages as m
 from frontend_bridge import relay
 from server.core.errors import NotAllowed, NotFound
+from server.dispatch.selectors import worker_snapshots
 from server.imaging.selectors import mask_of, study_for
+from server.jobs import selectors as jobs
 from server.topics import selectors as topics
 
 Snapshot = m.JobView | m.StudyView | m.WorkersView

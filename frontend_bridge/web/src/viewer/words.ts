@@ -199,7 +199,7 @@ const ko: Record<Key, string> = {
 };
 
 export type Language = "en" | "ko";
-const WORDS: Record<Language, Record<Key, string>> = { en, ko };
+export const WORDS: Record<Language, Record<Key, string>> = { en, ko };
 
 type Values = Record<string, string | number>;
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,9 +18,11 @@ from inference.training.fields import Field
 from inference.training.simulate import SimulatedPatient, simulate_patient
 
 SPACING_MM = (2.0, 2.0, 2.0)
-WINDOW = (80, 96, 80)
-SKULL_SHARE = 0.2  # of the examples: what the network sees of a scan that nobody stripped
-REUSE = 2  # a simulated patient costs more than a training step, and a fresh distortion makes it new enough
+WINDOW = (64, 64, 64)
+SKULL_SHARE = 0.2  # of the patients: what the network sees of a scan that nobody stripped
+REUSE = 2  # distortions of a patient, who costs more than a training step to simulate
+WINDOWS = 3  # cut from each distortion
+TUMOUR_WINDOWS = 0.65  # of the windows lie around a tumour, when there is one
 
 
 @dataclass(frozen=True)
@@ -72,22 +74,21 @@ class Examples(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
             is_stripped = rng.uniform() > SKULL_SHARE
             patient = simulate_patient(rng, anatomy=anatomy, spacing_mm=SPACING_MM, is_stripped=is_stripped)
             for _ in range(REUSE):
-                yield example(rng, patient)
+                yield from examples_of(rng, patient)
 
 
-def example(rng: np.random.Generator, patient: SimulatedPatient) -> tuple[torch.Tensor, torch.Tensor]:
-    """One distorted view of a patient, cut or padded to the training window."""
-    scans = {sequence: np.asarray(volume.voxels, np.float32) for sequence, volume in patient.volumes.items()}
-    truth = patient.truth
-    scans, truth = _imperfect(rng, scans, truth)
+def examples_of(rng: np.random.Generator, patient: SimulatedPatient) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Windows of one distorted view of a patient, some mirrored left to right."""
+    scans, truth = _imperfect(rng, patient)
     image = np.stack([zscore_nonzero(_remapped(rng, scans[sequence])) for sequence in Sequence])
-    image[:, :] *= np.exp(rng.uniform(-0.1, 0.1, (4, 1, 1, 1)))
+    image *= np.exp(rng.uniform(-0.1, 0.1, (4, 1, 1, 1))).astype(np.float32)
     stacked = np.concatenate([image, region_masks(truth)])
-    window = _window(rng, stacked)
-    if rng.uniform() < 0.5:
-        window = window[:, ::-1]
-    window = np.ascontiguousarray(window, np.float32)
-    return torch.from_numpy(window[:4]), torch.from_numpy(window[4:])
+    for _ in range(WINDOWS):
+        window = _window(rng, stacked, truth=truth)
+        if rng.uniform() < 0.5:
+            window = window[:, ::-1]
+        window = np.ascontiguousarray(window, np.float32)
+        yield torch.from_numpy(window[:4]), torch.from_numpy(window[4:])
 
 
 def region_masks(labels: npt.NDArray[np.uint8]) -> Field:
@@ -109,17 +110,18 @@ def zscore_nonzero(scan: Field) -> Field:
 
 
 def _imperfect(
-    rng: np.random.Generator, scans: Mapping[Sequence, Field], truth: npt.NDArray[np.uint8]
+    rng: np.random.Generator, patient: SimulatedPatient
 ) -> tuple[dict[Sequence, Field], npt.NDArray[np.uint8]]:
     """Now and then a study is worse: sequences slightly out of register, or T1 given in place of T1CE."""
-    out = dict(scans)
+    scans = {sequence: np.asarray(volume.voxels, np.float32) for sequence, volume in patient.volumes.items()}
+    truth = patient.truth
     if rng.uniform() < 0.2:
         moved = list(Sequence)[int(rng.integers(4))]
-        out[moved] = ndimage.shift(scans[moved], rng.uniform(-0.8, 0.8, 3), order=1)
+        scans[moved] = ndimage.shift(scans[moved], rng.uniform(-0.8, 0.8, 3), order=1)
     if rng.uniform() < 0.03:
-        out[Sequence.T1CE] = scans[Sequence.T1]
+        scans[Sequence.T1CE] = scans[Sequence.T1]
         truth = np.where(truth == Label.ENHANCING_TUMOUR, Label.NECROTIC_CORE, truth).astype(np.uint8)
-    return out, truth
+    return scans, truth
 
 
 def _remapped(rng: np.random.Generator, scan: Field) -> Field:
@@ -129,15 +131,18 @@ def _remapped(rng: np.random.Generator, scan: Field) -> Field:
     return np.asarray(np.where(inside, np.maximum(scan / top, 1e-4) ** np.exp(rng.uniform(-0.2, 0.2)), 0), np.float32)
 
 
-def _window(rng: np.random.Generator, stacked: Field) -> Field:
-    """Cut or zero-pad (C, X, Y, Z) to the window at a random place that holds as much brain as possible."""
+def _window(rng: np.random.Generator, stacked: Field, *, truth: npt.NDArray[np.uint8]) -> Field:
+    """A window of (C, X, Y, Z), zero-padded where it reaches out: around a tumour voxel, or anywhere in the head."""
+    inside = truth > 0 if truth.any() and rng.uniform() < TUMOUR_WINDOWS else stacked[0] != 0
+    places = np.flatnonzero(inside)
+    centre = np.array(np.unravel_index(places[rng.integers(len(places))], truth.shape))
+    half = np.asarray(WINDOW) // 2
+    start = centre - half + rng.integers(-half // 2, half // 2 + 1)
+    # Keep to the head where possible: at work, windows do not reach out of a head larger than they are.
+    start = np.clip(start, np.minimum(0, np.asarray(truth.shape) - WINDOW), np.maximum(0, truth.shape - half * 2))
     out = np.zeros((stacked.shape[0], *WINDOW), np.float32)
-    source: list[slice] = [slice(None)]
-    target: list[slice] = [slice(None)]
-    for have, want in zip(stacked.shape[1:], WINDOW, strict=True):
-        spare = have - want
-        offset = int(rng.integers(abs(spare) + 1))
-        source.append(slice(offset, offset + want) if spare > 0 else slice(None))
-        target.append(slice(None) if spare > 0 else slice(offset, offset + have))
-    out[tuple(target)] = stacked[tuple(source)]
+    low, high = np.maximum(start, 0), np.minimum(start + WINDOW, truth.shape)
+    source = tuple(slice(int(first), int(last)) for first, last in zip(low, high, strict=True))
+    target = tuple(slice(int(first), int(last)) for first, last in zip(low - start, high - start, strict=True))
+    out[(slice(None), *target)] = stacked[(slice(None), *source)]
     return out

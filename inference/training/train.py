@@ -50,7 +50,7 @@ UNPUBLISHED = ModelEntry(
     output="regions",
     channels=("WT", "TC", "ET"),
     window=WINDOW,
-    overlap=0.25,
+    overlap=0.5,
     normalisation="zscore_nonzero",
     memory_mb=1500,
     intended_use="Research and demonstration; not for clinical use.",
@@ -66,9 +66,9 @@ class Schedule:
     """How long and how fast to learn."""
 
     minutes: float
-    peak_rate: float = 1.5e-3
+    peak_rate: float = 1e-3
     warmup: float = 0.02
-    averaging: float = 0.99
+    averaging: float = 0.995
 
     def rate(self, fraction: float) -> float:
         """Learning rate after this fraction of the time: linear warm-up, then a cosine down to 1 % of the peak."""
@@ -95,7 +95,7 @@ def train(
     *,
     schedule: Schedule,
     on_check: Callable[[int, torch.nn.Module], None],
-    check_every: int = 150,
+    check_every: int = 400,
 ) -> torch.nn.Module:
     """Learn until the time is up; returns the running average of the weights, which is what to keep."""
     average = copy.deepcopy(network).eval()
@@ -117,7 +117,7 @@ def train(
         step += 1
         _follow(average, network, keep=min(schedule.averaging, step / (step + 10)))
         recent = loss.item() if step == 1 else 0.98 * recent + 0.02 * loss.item()
-        if step % 25 == 0:
+        if step % 100 == 0:
             log.info("step %d loss %.4f elapsed %.0f s", step, recent, time.monotonic() - began)
         if step % check_every == 0:
             on_check(step, average)
@@ -142,7 +142,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--validation", type=Path, nargs="*", default=[])
     parser.add_argument("--resume", type=Path, help="weights to start from")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--rate", type=float, default=1e-3)
     chosen = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.manual_seed(chosen.seed)
@@ -152,7 +152,7 @@ def main(argv: list[str] | None = None) -> int:
     if chosen.resume is not None:
         network.load_state_dict(torch.load(chosen.resume, weights_only=True))
     sources = Sources(tuple(chosen.labelled), tuple(chosen.tumour_free), tuple(chosen.t1_only))
-    examples = DataLoader(Examples(sources, seed=chosen.seed), batch_size=1, num_workers=1, prefetch_factor=8)
+    examples = DataLoader(Examples(sources, seed=chosen.seed), batch_size=1, num_workers=1, prefetch_factor=24)
     schedule = Schedule(minutes=chosen.minutes, peak_rate=chosen.rate)
     train(network, examples, schedule=schedule, on_check=_keeper(chosen.out, cases))
     return 0

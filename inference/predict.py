@@ -6,7 +6,6 @@ Flow: 6 run
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from inference.errors import ModelFailed, OutOfMemory
 from inference.pace import Pace
 from inference.postprocess import labels_of
 from inference.preprocess import Prepared
+from inference.tiles import Canvas, Tile, Window, back_from, cut, head_frame, size_of, tiles_of, window_for
 from inference.watch import Watch
 
 if TYPE_CHECKING:
@@ -27,50 +27,37 @@ if TYPE_CHECKING:
 PREVIEW_EDGE = 64
 """A preview has at most this many voxels along an axis."""
 
-Tile = tuple[slice, slice, slice]
-
 
 def predict(prepared: Prepared, *, model: LoadedModel, watch: Watch) -> npt.NDArray[np.float32]:
     """Probability of each of the model's output channels: (C, X, Y, Z) float32, 0 to 1, on the grid of `prepared`.
 
     Tiles of the model's window with its overlap, blended by a Gaussian; tiles without any head are left out.
-    A head smaller than the window is padded with background on both sides.
+    A head smaller than the window lies in the middle of it, with background around; one that is a little larger
+    gets a larger window.
     Raises Cancelled within a tile, OutOfMemory, ModelFailed.
     """
-    padded, inside = _pad(prepared.tensor, model.entry.window)
-    tiles = [tile for tile in tiles_of(padded.shape[1:], model.entry) if padded[(slice(None), *tile)].any()]
-    canvas = _Canvas(channels=len(model.entry.channels), shape=padded.shape[1:], window=model.entry.window)
+    entry = model.entry
+    window, frame = _layout(prepared.tensor, entry)
+    head = cut(prepared.tensor, frame)
+    shape = prepared.grid.shape
+    tiles = [
+        tile for tile in tiles_of(size_of(frame), window, overlap=entry.overlap) if head[(slice(None), *tile)].any()
+    ]
+    canvas = Canvas(channels=len(entry.channels), shape=size_of(frame), window=window)
+    # Convolutions on a CPU are 1.8 times faster with the channels last.
     network = model.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     with _failures_named(), torch.inference_mode(), Pace(network, tiles=len(tiles), watch=watch) as pace:
         for tile in tiles:
-            canvas.add(tile, _run(network, padded[(slice(None), *tile)], model=model))
+            canvas.add(tile, _run(network, head[(slice(None), *tile)], model=model))
             pace.tile_done()
-            watch.show(lambda: _preview(canvas.blended()[(slice(None), *inside)], prepared.grid, model.entry))
-    return np.ascontiguousarray(canvas.blended()[(slice(None), *inside)])
+            watch.show(lambda: _preview(cut(canvas.blended(), back_from(frame, shape)), prepared.grid, entry))
+    return cut(canvas.blended(), back_from(frame, shape))
 
 
-def tiles_of(shape: tuple[int, ...], entry: ModelEntry) -> list[Tile]:
-    """Windows that cover `shape` evenly with at least the overlap the model asks for."""
-    along_x, along_y, along_z = (
-        _spans(length, window, entry.overlap) for length, window in zip(shape, entry.window, strict=True)
-    )
-    return list(itertools.product(along_x, along_y, along_z))
-
-
-def _spans(length: int, window: int, overlap: float) -> list[slice]:
-    step = max(1, int(window * (1.0 - overlap)))
-    count = 1 + max(0, -(-(length - window) // step))
-    starts = np.linspace(0, length - window, count).round().astype(int)
-    return [slice(int(start), int(start) + window) for start in starts]
-
-
-def _pad(tensor: npt.NDArray[np.float32], window: tuple[int, int, int]) -> tuple[npt.NDArray[np.float32], Tile]:
-    """The tensor padded with zeros to at least the window, and where the original lies in it."""
-    missing = [max(0, edge - length) for edge, length in zip(window, tensor.shape[1:], strict=True)]
-    before = [gap // 2 for gap in missing]
-    padding = [(0, 0), *((low, gap - low) for low, gap in zip(before, missing, strict=True))]
-    x, y, z = (slice(low, low + length) for low, length in zip(before, tensor.shape[1:], strict=True))
-    return np.pad(tensor, padding), (x, y, z)
+def _layout(tensor: npt.NDArray[np.float32], entry: ModelEntry) -> tuple[Window, Tile]:
+    """The window to use for this head, and the box to cover with it."""
+    window = window_for(size_of(head_frame(tensor, entry.window)), entry.window)
+    return window, head_frame(tensor, window)
 
 
 def _run(network: torch.nn.Module, tile: npt.NDArray[np.float32], *, model: LoadedModel) -> npt.NDArray[np.float32]:
@@ -86,30 +73,6 @@ def _run(network: torch.nn.Module, tile: npt.NDArray[np.float32], *, model: Load
     if not torch.isfinite(found).all():
         raise ModelFailed("The network answered with values that are not numbers.")
     return np.asarray(found[0].cpu().numpy(), dtype=np.float32)
-
-
-class _Canvas:
-    """Sum of weighted tiles and of weights, so that their quotient is the blend at any time."""
-
-    def __init__(self, *, channels: int, shape: tuple[int, ...], window: tuple[int, int, int]) -> None:
-        self._sum = np.zeros((channels, *shape), dtype=np.float32)
-        self._weight = np.zeros(shape, dtype=np.float32)
-        self._importance = _gaussian(window)
-
-    def add(self, tile: Tile, found: npt.NDArray[np.float32]) -> None:
-        self._sum[(slice(None), *tile)] += found * self._importance
-        self._weight[tile] += self._importance
-
-    def blended(self) -> npt.NDArray[np.float32]:
-        """(C, X, Y, Z); zero where no tile was."""
-        return np.asarray(self._sum / np.maximum(self._weight, np.float32(1e-6)), dtype=np.float32)
-
-
-def _gaussian(window: tuple[int, int, int]) -> npt.NDArray[np.float32]:
-    """Weight of a tile's voxels: 1 in the middle, falling with sigma = window / 8, never below 1e-3 (as nnU-Net)."""
-    curves = [np.exp(-0.5 * ((np.arange(edge) - (edge - 1) / 2) / (edge / 8)) ** 2) for edge in window]
-    weight = curves[0][:, None, None] * curves[1][None, :, None] * curves[2][None, None, :]
-    return np.asarray(np.maximum(weight, 1e-3), dtype=np.float32)
 
 
 def _preview(found: npt.NDArray[np.float32], grid: Grid, entry: ModelEntry) -> Preview:

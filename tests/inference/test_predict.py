@@ -11,8 +11,9 @@ import torch
 from inference.contract import Grid, Preview, Progress, Stage
 from inference.errors import Cancelled, ModelFailed, OutOfMemory
 from inference.models.registry import LoadedModel
-from inference.predict import predict, tiles_of
+from inference.predict import predict
 from inference.preprocess import Prepared
+from inference.tiles import tiles_of, window_for
 from inference.watch import Watch
 from tests.inference.bright import Bright, bright_entry, bright_model
 
@@ -44,9 +45,7 @@ def test_tiles_together_say_what_the_whole_says(shape):
     ("overlap", "shape"), list(itertools.product([0.0, 0.25, 0.5], [(64, 64, 64), (150, 65, 200)]))
 )
 def test_tiles_cover_everything_with_the_overlap_asked_for(overlap, shape):
-    entry = bright_entry(overlap=overlap)
-
-    tiles = tiles_of(shape, entry)
+    tiles = tiles_of(shape, (64, 64, 64), overlap=overlap)
 
     seen = np.zeros(shape, dtype=int)
     for tile in tiles:
@@ -55,6 +54,23 @@ def test_tiles_cover_everything_with_the_overlap_asked_for(overlap, shape):
     assert seen.min() >= 1
     starts = sorted({tile[0].start for tile in tiles})
     assert all(later - earlier <= 64 * (1 - overlap) for earlier, later in itertools.pairwise(starts))
+
+
+@pytest.mark.parametrize(
+    ("shape", "window"),
+    [
+        ((64, 64, 64), (64, 64, 64)),
+        ((65, 64, 64), (72, 64, 64)),
+        ((64, 66, 70), (64, 72, 72)),
+        ((97, 64, 64), (64, 64, 64)),
+        ((80, 80, 80), (64, 64, 64)),
+    ],
+)
+def test_a_head_a_little_larger_than_the_window_takes_one_tile(shape, window):
+    """A brain 194 mm long took two tiles of 192 mm, and twice the time."""
+    found = window_for(shape, (64, 64, 64))
+
+    assert found == window
 
 
 def test_tiles_without_any_head_are_left_out():

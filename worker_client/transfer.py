@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
+from weakref import WeakValueDictionary
 
 import httpx
 import msgspec
@@ -122,6 +123,7 @@ class Transfer:
         self._wait = wait
         self._luck = luck
         self._lanes = asyncio.Semaphore(WINDOWS_IN_FLIGHT)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     # ── down ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -131,15 +133,16 @@ class Transfer:
         Raises DigestMismatch when it is wrong twice, and any TransferError that `is_retryable` denies.
         """
         url = on_server(self._server, item.url)
-        cached = await asyncio.to_thread(self._cache.find, item.sha256, size=item.size)
-        if cached is not None:
-            count(item.size)
-            return cached
-        try:
-            return await self._fetch_whole(item, url=url, token=token, count=count)
-        except DigestMismatch:
-            count(-item.size)
-            return await self._fetch_whole(item, url=url, token=token, count=count)
+        async with self._turns.setdefault(item.sha256, asyncio.Lock()):
+            cached = await asyncio.to_thread(self._cache.find, item.sha256, size=item.size)
+            if cached is not None:
+                count(item.size)
+                return cached
+            try:
+                return await self._fetch_whole(item, url=url, token=token, count=count)
+            except DigestMismatch:
+                count(-item.size)
+                return await self._fetch_whole(item, url=url, token=token, count=count)
 
     async def _fetch_whole(self, item: InputArtifact, *, url: str, token: DataToken, count: Count) -> Path:
         part = self._cache.part(item.sha256)

@@ -34,10 +34,11 @@ async function main(): Promise<void> {
   };
   onLanguage(describe);
   const open = (study: Study): void => {
+    document.body.classList.remove("browsing");
+    if (shown?.id === study.id) return;
     shown = study;
     describe();
     list.setChosen(study.id);
-    document.body.classList.remove("browsing");
     history.replaceState(null, "", address(study.id));
     show(welcome, false);
     void reading.open(study);
@@ -46,6 +47,7 @@ async function main(): Promise<void> {
   const adder = new Adder(client, (answer) => {
     void refresh(client, list);
     const first = answer.studies[0];
+    // The study that is open hears of its new series by itself.
     if (first) void client.study(first.id).then(open);
   });
   const welcome = say(h("p", { class: "welcome" }), "chooseStudy");
@@ -59,8 +61,7 @@ async function main(): Promise<void> {
   const asked = new URLSearchParams(location.search).get("study");
   const chosen = studies.find((study) => study.id === asked);
   if (chosen) open(chosen);
-  else if (studies.length !== 1) document.body.classList.add("browsing");
-  else open(studies[0]);
+  else document.body.classList.add("browsing");
 }
 
 async function refresh(client: SegmentationClient, list: StudyList): Promise<Study[]> {

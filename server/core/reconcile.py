@@ -52,12 +52,12 @@ def reconcile(
         is_kept = job is not None and _is_newest(job, hold, worker_id) and not job.state.is_final
         verdicts.append((hold, Ruling.KEEP if is_kept else Ruling.REVOKE))
         if job is not None and is_kept:
-            events += [(job.id, event) for event in _taken_back(job, worker_id, at, is_running=True)]
+            events += [(job.id, event) for event in _taken_back(job, worker_id, at)]
     for hold in outbox:
         job = jobs.get(hold.job_id)
         verdicts.append((hold, _outbox_ruling(job, hold, worker_id)))
         if job is not None and verdicts[-1][1] is Ruling.SEND_RESULT:
-            events += [(job.id, event) for event in _taken_back(job, worker_id, at, is_running=False)]
+            events += [(job.id, event) for event in _taken_back(job, worker_id, at)]
     listed = {*running, *outbox}
     for job in jobs.values():
         is_held = job.state in HELD_STATES and job.worker_id == worker_id
@@ -76,8 +76,8 @@ def _outbox_ruling(job: Job | None, hold: Hold, worker_id: str) -> Ruling:
     return Ruling.ALREADY_DONE if job.state.is_final else Ruling.SEND_RESULT
 
 
-def _taken_back(job: Job, worker_id: str, at: datetime, *, is_running: bool) -> Iterable[Event]:
+def _taken_back(job: Job, worker_id: str, at: datetime) -> Iterable[Event]:
     if job.state is State.QUEUED:
         yield Resumed(at=at, fence=job.fence, worker_id=worker_id)
-    if is_running and job.state is not State.RUNNING:
+    if job.state is not State.RUNNING:
         yield Started(at=at, fence=job.fence, worker_id=worker_id)

@@ -55,7 +55,7 @@ def test_a_result_in_the_outbox_is_asked_for_and_nobody_else_gets_the_job_meanwh
 
     assert settled.verdicts == ((HOLD, Ruling.SEND_RESULT),)
     job = after(lost_job(), *(event for _, event in settled.events))
-    assert job.state is State.LEASED
+    assert job.state is State.RUNNING
     assert after(job, Finished(at=LATE, fence=1, worker_id="w1", result_id="r")).state is State.SUCCEEDED
 
 

@@ -1,0 +1,126 @@
+"""The bytes of one attempt: inputs down, the mask up. Every request proves anew that the attempt still counts.
+
+Flow: 8 mask
+"""
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+
+from server.core.job import State
+from server.dispatch import keys
+from server.dispatch.errors import ArtifactNotFound, AttemptOver, DataTokenRefused
+from server.dispatch.models import Worker
+from server.dispatch.ranges import Span
+from server.imaging import storage, tus
+from server.imaging.errors import UploadInvalid, UploadNotFound
+from server.imaging.models import Artifact, Upload
+from server.jobs.models import Job
+
+PIECE_BYTES = 1024 * 1024
+MASK = "mask"
+_DIGEST = re.compile(r"^[0-9a-f]{64}$")
+
+
+def artifact_for(authorization: str, artifact_id: str) -> Artifact:
+    """An input of the job that the token speaks for.
+
+    Raises:
+        DataTokenRefused, AttemptOver, ArtifactNotFound.
+    """
+    claim = keys.read_data_token(authorization, op=keys.FETCH)
+    job = open_attempt(claim)
+    found = Artifact.objects.filter(pk=artifact_id, series__in=job.sequence_series_ids).first()
+    if found is None:
+        raise ArtifactNotFound
+    return found
+
+
+def open_attempt(claim: keys.DataClaim) -> Job:
+    """The job of an attempt that still counts, of a worker that is still allowed; in the caller's transaction, if any.
+
+    Raises:
+        DataTokenRefused: the worker was revoked.
+        AttemptOver: the job has ended, or another attempt is the newest.
+    """
+    if not Worker.objects.filter(pk=claim.worker).exclude(state=Worker.State.REVOKED).exists():
+        raise DataTokenRefused
+    job = Job.objects.filter(pk=claim.job, fence=claim.fence, worker_id=claim.worker).first()
+    if job is None or State(job.state).is_final:
+        raise AttemptOver
+    return job
+
+
+def begin_upload(authorization: str, *, length: int, metadata: dict[str, str]) -> Upload:
+    """A place for the mask of the attempt; the one that was begun before, when it is for the same bytes.
+
+    Raises:
+        DataTokenRefused, AttemptOver, UploadInvalid, TooLarge.
+    """
+    claim = keys.read_data_token(authorization, op=keys.STORE)
+    open_attempt(claim)
+    sha256, role = metadata.get("sha256", "").lower(), metadata.get("role", "")
+    if (metadata.get("job"), metadata.get("fence")) != (claim.job, str(claim.fence)):
+        raise UploadInvalid("The metadata names another attempt than the token.")
+    if role != MASK or not _DIGEST.match(sha256):
+        raise UploadInvalid("The metadata needs the role 'mask' and the sha256 of the whole in hex.")
+    same = Upload.objects.filter(job_id=claim.job, fence=claim.fence, role=role, sha256=sha256, length=length).first()
+    return same or tus.create(
+        length=length,
+        max_bytes=settings.LIMITS.artifact_bytes,
+        metadata=metadata,
+        job_id=claim.job,
+        fence=claim.fence,
+        role=role,
+        sha256=sha256,
+    )
+
+
+def upload_of(authorization: str, upload_id: str) -> Upload:
+    """The upload, if it belongs to the attempt the token speaks for.
+
+    Raises:
+        DataTokenRefused, AttemptOver, UploadNotFound, UploadGone.
+    """
+    claim = keys.read_data_token(authorization, op=keys.STORE)
+    open_attempt(claim)
+    return tus.head(upload_id, job_id=claim.job, fence=claim.fence)
+
+
+def add_chunk(authorization: str, upload_id: str, *, offset: int, chunk: bytes, checksum: str | None) -> Upload:
+    """Add a chunk; the fence is looked at in the transaction that moves the offset.
+
+    Raises:
+        DataTokenRefused, AttemptOver, UploadNotFound, OffsetMismatch, ChecksumMismatch, TooLarge, UploadBusy.
+    """
+    claim = keys.read_data_token(authorization, op=keys.STORE)
+
+    def still_counts(upload: Upload) -> None:
+        if (upload.job_id, upload.fence) != (claim.job, claim.fence):
+            raise UploadNotFound
+        open_attempt(claim)
+
+    upload = upload_of(authorization, upload_id)
+    if upload.is_complete and not chunk:
+        return upload
+    return tus.append(upload, offset=offset, chunk=chunk, checksum=checksum, guard=still_counts)
+
+
+async def pieces(artifact: Artifact, span: Span) -> AsyncIterator[bytes]:
+    """The bytes of a span, a piece at a time, read off the loop."""
+    path, at = storage.path_of(artifact.path), span.first
+    while at <= span.last:
+        piece = await sync_to_async(_read)(path, at, min(PIECE_BYTES, span.last - at + 1))
+        if not piece:
+            return
+        at += len(piece)
+        yield piece
+
+
+def _read(path: Path, at: int, length: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(at)
+        return file.read(length)

@@ -1,0 +1,48 @@
+"""What time itself brings about: leases and sessions that run out, and what a starting server owes the workers.
+
+Flow: 3 dispatch
+"""
+
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import QuerySet
+
+from server.core.events import LeaseExpired
+from server.core.job import HELD_STATES
+from server.dispatch.enrolment import tell_watchers
+from server.dispatch.models import WorkerSession
+from server.jobs import services as jobs
+from server.jobs.models import Job
+
+
+@transaction.atomic
+def on_start(*, node: str, is_alone: bool) -> None:
+    """Give leases that ran out while no server was up some seconds more, so that their workers can come back.
+
+    `is_alone`: this is the only server process, so every open session of another one is dead.
+    """
+    soon = jobs.now() + timedelta(seconds=settings.POLICY.orphan_seconds)
+    Job.objects.filter(state__in=sorted(HELD_STATES), lease_until__lt=soon).update(lease_until=soon)
+    if is_alone:
+        _close(WorkerSession.objects.filter(closed_at=None).exclude(node=node))
+
+
+def expire() -> None:
+    """Queue jobs whose lease has run out, and close sessions that nobody renewed."""
+    at = jobs.now()
+    overdue = Job.objects.filter(state__in=sorted(HELD_STATES), lease_until__lte=at)
+    for job_id, fence in list(overdue.values_list("pk", "fence")):
+        jobs.record_if_allowed(job_id, LeaseExpired(at=at, fence=fence))
+    silent = WorkerSession.objects.filter(closed_at=None, lease_until__lte=at)
+    if silent.exists():
+        with transaction.atomic():
+            _close(silent)
+
+
+def _close(sessions: QuerySet[WorkerSession]) -> None:
+    at = jobs.now()
+    for worker_id in list(sessions.values_list("worker_id", flat=True)):
+        if WorkerSession.objects.filter(worker_id=worker_id, closed_at=None).update(closed_at=at, credits=0):
+            tell_watchers(worker_id, "worker.disconnected")

@@ -1,0 +1,45 @@
+"""Byte ranges of a file (RFC 9110, section 14); pure. Django's FileResponse knows none."""
+
+import re
+from dataclasses import dataclass
+
+from server.dispatch.errors import RangeUnsatisfiable
+
+_SINGLE = re.compile(r"^bytes=(\d*)-(\d*)$")
+
+
+@dataclass(frozen=True)
+class Span:
+    """Bytes `first` to `last`, both included."""
+
+    first: int
+    last: int
+
+    @property
+    def length(self) -> int:
+        return self.last - self.first + 1
+
+    def content_range(self, size: int) -> str:
+        """The Content-Range header of a part of `size` bytes."""
+        return f"bytes {self.first}-{self.last}/{size}"
+
+
+def asked_span(*, header: str, if_range: str, etag: str, size: int) -> Span | None:
+    """What part is asked for; None means the whole: no range, several, another unit, or `If-Range` of another file.
+
+    Raises:
+        RangeUnsatisfiable: the part lies behind the end.
+    """
+    found = _SINGLE.match(header.strip())
+    if found is None or (if_range and if_range.strip() != etag) or found.groups() == ("", ""):
+        return None
+    first, last = found.groups()
+    if not first:
+        span = Span(max(0, size - int(last)), size - 1)
+    else:
+        span = Span(int(first), min(int(last), size - 1) if last else size - 1)
+    if first and last and int(last) < int(first):
+        return None
+    if span.first >= size or span.length <= 0:
+        raise RangeUnsatisfiable(size)
+    return span

@@ -1,0 +1,249 @@
+"""What a worker says of its jobs: taken, turned down, under way, done, failed, given back.
+
+Progress comes four times a second and is passed on as it comes; the row gets the newest of it every two seconds
+and with each heartbeat, so that SQLite commits stay few. A change of stage is an event at once.
+
+Flow: 7 progress
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Any, Protocol
+
+import structlog
+from django.conf import settings
+from django.utils import timezone
+
+from server.core.effects import Append
+from server.core.job import Job as JobValue
+from server.core.job import State
+from server.core.machine import Refused, advance
+from server.core.reconcile import Hold
+from server.dispatch import keys, selectors, sessions, translate
+from server.dispatch.deliveries import Delivery, Outcome, deliveries
+from server.dispatch.enrolment import WORKERS_TOPIC
+from server.dispatch.threads import in_thread
+from server.jobs import services as jobs
+from server.jobs.epoch import current_epoch
+from server.jobs.errors import JobNotFound
+from server.jobs.outbox import topic_of
+from server.topics import pokes
+from worker_client.protocol import messages as m
+
+log = structlog.get_logger(__name__)
+
+STORE_SECONDS = 2.0
+
+Answered = m.JobResult | m.JobFailed
+
+
+class Speaker(Protocol):
+    """Where answers go."""
+
+    async def say(self, message: m.Message) -> None:
+        """Send a message."""
+
+
+class Reports:
+    """The reports of one session. Its attempts are known here as they were last heard of."""
+
+    def __init__(self, line: Speaker, *, worker_id: str, session: int, tasks: asyncio.TaskGroup) -> None:
+        self.line = line
+        self.worker_id = worker_id
+        self.session = session
+        self.tasks = tasks
+        self._running: dict[Hold, JobValue] = {}
+        self._over: set[Hold] = set()
+        self._unsaid: dict[Hold, JobValue] = {}
+        self._store_at = 0.0
+        self.answers: Mapping[type[Any], Callable[[Any], Awaitable[None]]] = {
+            m.JobAccept: self._accepted,
+            m.JobDecline: self._given_back,
+            m.JobRelease: self._given_back,
+            m.JobProgress: self._progressed,
+            m.JobPreview: self._previewed,
+            m.JobResult: self._finished,
+            m.JobFailed: self._failed,
+            m.JobCancelled: self._cancelled,
+            m.TokenRefresh: self._wants_token,
+        }
+
+    def forget(self, hold: Hold) -> None:
+        """Nothing more is passed on of an attempt."""
+        self._running.pop(hold, None)
+        self._unsaid.pop(hold, None)
+        self._over.add(hold)
+
+    def unsaid(self) -> list[JobValue]:
+        """The progress that is not in the rows yet; whoever takes it stores it."""
+        waiting, self._unsaid = list(self._unsaid.values()), {}
+        self._store_at = time.monotonic() + STORE_SECONDS
+        return waiting
+
+    # ── messages ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _accepted(self, message: m.JobAccept) -> None:
+        hold = _hold(message)
+        try:
+            self._running[hold] = await in_thread(_accept, message, worker_id=self.worker_id, session=self.session)
+        except (Refused, JobNotFound):
+            await self.line.say(m.JobCancel(re=message.id or None, job=message.job, fence=message.fence, reason="lost"))
+            return
+        await self._tell_table()
+
+    async def _given_back(self, message: m.JobDecline | m.JobRelease) -> None:
+        self.forget(_hold(message))
+        with suppress(Refused, JobNotFound):
+            await in_thread(_record, message, worker_id=self.worker_id)
+
+    async def _progressed(self, message: m.JobProgress) -> None:
+        hold = _hold(message)
+        value = await self._known(hold)
+        if value is None:
+            return
+        event = translate.to_event(message, worker_id=self.worker_id, at=timezone.now())
+        try:
+            after, effects = advance(value, event, settings.POLICY)
+            if any(isinstance(effect, Append) for effect in effects):
+                after = await in_thread(_record, message, worker_id=self.worker_id)
+                await self._tell_table()
+        except (Refused, JobNotFound):
+            self.forget(hold)
+            return
+        if after.state is not State.RUNNING:
+            self.forget(hold)
+            return
+        self._running[hold] = self._unsaid[hold] = after
+        await pokes.anews(topic_of(message.job), kind="progress", body=_progress_body(after))
+        if time.monotonic() >= self._store_at:
+            await in_thread(_store, self.unsaid())
+            await self._tell_table()
+
+    async def _previewed(self, message: m.JobPreview) -> None:
+        if await self._known(_hold(message)) is not None:
+            await pokes.anews(topic_of(message.job), kind="preview", body=translate.to_preview_news(message))
+
+    async def _finished(self, message: m.JobResult) -> None:
+        # Proving takes seconds, and heartbeats must be answered meanwhile.
+        self.tasks.create_task(self._deliver(message))
+
+    async def _deliver(self, message: m.JobResult) -> None:
+        try:
+            await self._settle(message)
+        except Exception:
+            # A full disk, a locked database: the worker keeps the result and says it again.
+            log.exception("a result could not be settled", job=message.job, fence=message.fence)
+            await self._refuse(message, "try_again")
+
+    async def _settle(self, message: m.JobResult) -> None:
+        if message.epoch != await in_thread(current_epoch):
+            await self._stale(message)
+            return
+        if len(message.artifacts) != 1:
+            await self._refuse(message, "one_mask_expected", is_temporary=False)
+            return
+        model = message.metrics.model
+        delivery = Delivery(
+            worker_id=self.worker_id,
+            hold=_hold(message),
+            result_id=message.result_id,
+            artifact_id=message.artifacts[0].artifact,
+            packed=translate.to_packed(message.artifacts[0]),
+            model=translate.to_model_ref(model) if model else None,
+            metrics=translate.to_metrics(message.metrics),
+        )
+        outcome = await deliveries.settle(delivery)
+        if outcome is Outcome.UPLOAD_MISSING:
+            await self._refuse(message, "upload_incomplete")
+        elif outcome is Outcome.STALE:
+            await self._stale(message)
+        else:
+            await self._settled(message)
+
+    async def _failed(self, message: m.JobFailed) -> None:
+        try:
+            await in_thread(_record, message, worker_id=self.worker_id, epoch=message.epoch)
+        except (Refused, JobNotFound):
+            await self._stale(message)
+        else:
+            await self._settled(message)
+
+    async def _cancelled(self, message: m.JobCancelled) -> None:
+        self.forget(_hold(message))
+        await in_thread(jobs.confirm_stop, message.job, worker_id=self.worker_id, fence=message.fence)
+
+    async def _wants_token(self, message: m.TokenRefresh) -> None:
+        hold, re = _hold(message), message.id or None
+        if not await in_thread(sessions.hold_on, hold, worker_id=self.worker_id):
+            await self.line.say(m.ResultStale(re=re, job=message.job, fence=message.fence))
+            return
+        token = keys.data_token(keys.DataClaim(job=message.job, fence=message.fence, worker=self.worker_id))
+        seconds = settings.LIMITS.data_token_seconds
+        await self.line.say(
+            m.TokenRefreshOk(re=re, job=message.job, fence=message.fence, data_token=token, data_token_seconds=seconds)
+        )
+
+    # ── answers ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _settled(self, message: Answered) -> None:
+        self.forget(_hold(message))
+        result_id = getattr(message, "result_id", "")
+        await self.line.say(
+            m.ResultOk(re=message.id or None, job=message.job, fence=message.fence, result_id=result_id)
+        )
+        await self._tell_table()
+
+    async def _stale(self, message: Answered) -> None:
+        self.forget(_hold(message))
+        result_id = getattr(message, "result_id", "")
+        await self.line.say(
+            m.ResultStale(re=message.id or None, job=message.job, fence=message.fence, result_id=result_id)
+        )
+
+    async def _refuse(self, message: m.JobResult, code: str, *, is_temporary: bool = True) -> None:
+        await self.line.say(m.Error(re=message.id or None, code=code, temporary=is_temporary))
+
+    async def _known(self, hold: Hold) -> JobValue | None:
+        """The attempt, if it is running here; one that was running before this connection is read once."""
+        if hold not in self._running and hold not in self._over:
+            value = await in_thread(selectors.running_attempt, hold, worker_id=self.worker_id)
+            if value is None:
+                self._over.add(hold)
+            else:
+                self._running[hold] = value
+        return self._running.get(hold)
+
+    async def _tell_table(self) -> None:
+        snapshot = await in_thread(selectors.worker_snapshot, self.worker_id)
+        await pokes.anews(WORKERS_TOPIC, kind="telemetry", body={"id": self.worker_id, "worker": snapshot})
+
+
+def _hold(message: Any) -> Hold:
+    return Hold(message.job, message.fence)
+
+
+def _progress_body(value: JobValue) -> dict[str, Any]:
+    return {
+        "stage": str(value.stage) if value.stage else None,
+        "progress": value.progress,
+        "eta_seconds": value.eta_seconds,
+        "queue_position": None,
+    }
+
+
+def _accept(message: m.JobAccept, *, worker_id: str, session: int) -> JobValue:
+    event = translate.to_event(message, worker_id=worker_id, at=jobs.now())
+    return sessions.accept(message.job, event, session=session)
+
+
+def _record(message: translate.Report, *, worker_id: str, epoch: str | None = None) -> JobValue:
+    if epoch not in {None, current_epoch()}:
+        raise JobNotFound
+    return jobs.record(message.job, translate.to_event(message, worker_id=worker_id, at=jobs.now()))
+
+
+def _store(values: list[JobValue]) -> None:
+    for value in values:
+        jobs.note_progress(value)

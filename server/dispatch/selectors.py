@@ -1,0 +1,170 @@
+"""Workers as the scheduler, the administrator and the metrics see them; and what a worker is to be told.
+
+Flow: 4 push
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import F, QuerySet
+from django.utils import timezone
+
+from inference.contract import Grid, PackedVolume, Sequence
+from server.core.job import HELD_STATES, Route, State
+from server.core.job import Job as JobValue
+from server.core.reconcile import Hold
+from server.core.scheduler import Candidate, Model
+from server.dispatch.models import Worker, WorkerSession
+from server.imaging.models import Series
+from server.imaging.selectors import grid_of, packed_of
+from server.jobs import rows
+from server.jobs.models import Job
+
+
+@dataclass(frozen=True)
+class Input:
+    """One sequence for a worker to fetch."""
+
+    role: Sequence
+    artifact_id: str
+    packed: PackedVolume
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A job leased to a worker that has not answered yet."""
+
+    job_id: str
+    fence: int
+    attempt: int
+    model: Model | None
+    inputs: tuple[Input, ...]
+    grid: Grid
+
+
+def alive_sessions(at: datetime) -> QuerySet[WorkerSession]:
+    """Sessions that have not been closed and whose lease lasts."""
+    return WorkerSession.objects.filter(closed_at=None, lease_until__gt=at)
+
+
+def candidates(at: datetime, *, sessions: Iterable[WorkerSession] | None = None) -> list[Candidate]:
+    """Every connected, active worker, with the room it has left."""
+    if sessions is None:
+        sessions = alive_sessions(at).filter(worker__state=Worker.State.ACTIVE).select_related("worker")
+    found = list(sessions)
+    offered = Counter(_unanswered().values_list("worker_id", flat=True)) if found else Counter()
+    return [_candidate(session, unanswered=offered[session.worker_id]) for session in found]
+
+
+def offers_for(worker_id: str) -> list[Offer]:
+    """The offers a worker has not answered."""
+    rows = list(_unanswered().filter(worker_id=worker_id))
+    wanted = {series_id for row in rows for series_id in (row.series_id, *row.sequence_series_ids)}
+    series = Series.objects.select_related("artifact").in_bulk(wanted) if wanted else {}
+    return [_offer(row, series) for row in rows]
+
+
+def stops_for(worker_id: str) -> list[Hold]:
+    """The cancelled attempts a worker has not confirmed."""
+    rows = Job.objects.filter(worker_id=worker_id, is_stop_pending=True).values_list("pk", "fence")
+    return [Hold(job_id, fence) for job_id, fence in rows]
+
+
+def held_by(worker_id: str) -> QuerySet[Job]:
+    """The jobs leased to a worker."""
+    return Job.objects.filter(worker_id=worker_id, state__in=sorted(HELD_STATES))
+
+
+def running_attempt(hold: Hold, *, worker_id: str) -> JobValue | None:
+    """The attempt, if it is running and this worker's."""
+    row = Job.objects.filter(pk=hold.job_id, fence=hold.fence, worker_id=worker_id, state=State.RUNNING).first()
+    return rows.value_of(row) if row else None
+
+
+def worker_snapshots() -> list[dict[str, Any]]:
+    """Every worker that is not revoked, as the administrator's table shows it."""
+    workers = list(Worker.objects.exclude(state=Worker.State.REVOKED).select_related("session"))
+    held: dict[str, list[Job]] = {}
+    for job in Job.objects.filter(state__in=sorted(HELD_STATES)):
+        held.setdefault(job.worker_id or "", []).append(job)
+    now = timezone.now()
+    return [_worker_snapshot(worker, held.get(worker.id, []), now) for worker in workers]
+
+
+def worker_snapshot(worker_id: str) -> dict[str, Any] | None:
+    """One worker, as the table shows it."""
+    worker = Worker.objects.select_related("session").filter(pk=worker_id).first()
+    return _worker_snapshot(worker, list(held_by(worker_id)), timezone.now()) if worker else None
+
+
+def connected_workers() -> dict[str, int]:
+    """How many workers of each route are connected."""
+    routes = alive_sessions(timezone.now()).values_list("worker__route", flat=True)
+    return {str(route): 0 for route in Route} | Counter(routes)
+
+
+def models_of(session: WorkerSession) -> tuple[Model, ...]:
+    """What the worker can run, its default first."""
+    return tuple(Model(**model) for model in session.models_offered)
+
+
+def _unanswered() -> QuerySet[Job]:
+    return Job.objects.filter(state=State.LEASED).exclude(started_fence=F("fence"))
+
+
+def _candidate(session: WorkerSession, *, unanswered: int) -> Candidate:
+    models = models_of(session)
+    return Candidate(
+        worker_id=session.worker_id,
+        route=Route(session.worker.route),
+        free=session.credits - unanswered,
+        load=session.load,
+        models=models,
+        is_draining=session.is_draining,
+        warm=next((model for model in models if model.sha256 == session.warm_sha256), None),
+    )
+
+
+def _offer(row: Job, series: dict[str, Series]) -> Offer:
+    inputs = tuple(
+        Input(role=role, artifact_id=series[pk].artifact_id, packed=packed_of(series[pk].artifact))
+        for role, pk in zip(Sequence, row.sequence_series_ids, strict=True)
+    )
+    model = Model(**row.run_model) if row.run_model else None
+    grid = grid_of(series[row.series_id])
+    return Offer(job_id=row.id, fence=row.fence, attempt=row.attempt + 1, model=model, inputs=inputs, grid=grid)
+
+
+def _worker_snapshot(worker: Worker, held: list[Job], now: datetime) -> dict[str, Any]:
+    session: WorkerSession | None = getattr(worker, "session", None)
+    is_connected = session is not None and session.closed_at is None and session.lease_until > now
+    base: dict[str, Any] = {
+        "id": worker.id,
+        "name": worker.name,
+        "state": str(worker.state),
+        "route": str(worker.route),
+        "last_seen": worker.last_seen.isoformat() if worker.last_seen else None,
+        "connected": is_connected,
+        "jobs": [{"job": job.id, "stage": job.stage, "progress": job.progress} for job in held],
+    }
+    return base | _session_snapshot(session, is_connected=is_connected)
+
+
+def _session_snapshot(session: WorkerSession | None, *, is_connected: bool) -> dict[str, Any]:
+    if session is None:
+        return {"device": "", "models": [], "slots": 0, "credits": 0, "rtt_ms": None, "software": ""}
+    software = session.software
+    return {
+        "device": session.device,
+        "models": [f"{model['name']} {model['version']}" for model in session.models_offered],
+        "slots": session.slots,
+        "credits": session.credits if is_connected else 0,
+        "rtt_ms": session.rtt_ms if is_connected else None,
+        "software": ", ".join(f"{name} {version}" for name, version in software.items() if version),
+        "load": session.load if is_connected else 0.0,
+        "gpu": session.gpu if is_connected else None,
+        "draining": session.is_draining,
+    }

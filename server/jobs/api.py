@@ -1,0 +1,180 @@
+"""Asking for a segmentation, following it, and taking its result.
+
+Flow: 2 job
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.db import connection
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils.cache import get_conditional_response
+from ninja import Query, Router, Schema
+from pydantic import Field
+
+from server.core.job import Priority, State
+from server.imaging.models import Mask
+from server.imaging.selectors import mask_of
+from server.jobs import selectors, services
+from server.jobs.epoch import current_epoch
+from server.jobs.errors import ResultNotReady, SegNotAvailable
+from server.jobs.requests import Wish, request_segmentation
+from server.jobs.schemas import EventsOut, JobOut, JobsOut
+from server.jobs.waiting import wait_for
+
+router = Router()
+
+PAGE = 100
+
+
+class SegmentIn(Schema):
+    """Four series, by our id or SeriesInstanceUID."""
+
+    sequence_series_ids: list[str] = Field(min_length=1, max_length=16)
+    model: str | None = Field(default=None, max_length=128, pattern=r"^[\w.+-]+(@[\w.+-]+)?$")
+    priority: Literal["urgent", "routine", "batch"] = "routine"
+
+
+@router.post("/series/{series_id}/segment/", response={200: JobOut, 202: JobOut}, summary="Segment the tumour")
+async def segment(
+    request: HttpRequest, series_id: str, body: SegmentIn, *, use_local: bool | None = None
+) -> HttpResponse:
+    """Answers 202 with the job at once. The mask will lie on the grid of `series_id`. With `Prefer: wait=N` the
+    answer is 200 with the finished job when it ends within N seconds."""
+    wish = Wish(
+        series_ref=series_id,
+        sequence_refs=tuple(body.sequence_series_ids),
+        use_local=use_local,
+        model=body.model or "",
+        priority=Priority(body.priority),
+    )
+    snapshot = await sync_to_async(_requested)(request.auth, wish, request.headers.get("Idempotency-Key", "")[:255])
+    headers = {"Location": f"/api/mri/segmentation/jobs/{snapshot['id']}/"}
+    seconds = preferred_wait(request.headers.get("Prefer", ""))
+    if seconds is None:
+        return JsonResponse(snapshot, status=202, headers=headers)
+    ended = await wait_for(snapshot["id"], lambda: sync_to_async(_ended)(snapshot["id"]), seconds=seconds)
+    if ended is None:
+        return JsonResponse(await sync_to_async(_current)(snapshot["id"]), status=202, headers=headers)
+    return JsonResponse(ended, status=200, headers={**headers, "Preference-Applied": f"wait={seconds:g}"})
+
+
+@router.get("/jobs/", response=JobsOut, summary="Jobs, newest first")
+def jobs(request: HttpRequest, study: str | None = None, state: Literal["open"] | State | None = None) -> HttpResponse:
+    """The newest jobs that the user may see; of one study, or in one state (`open`: not ended)."""
+    found = selectors.jobs_for(request.auth)
+    if study is not None:
+        found = found.filter(study_id=study)
+    if state == "open":
+        found = found.filter(pk__in=selectors.open_jobs().values("pk"))
+    elif state is not None:
+        found = found.filter(state=state)
+    return JsonResponse({"jobs": selectors.snapshots(found[:PAGE])})
+
+
+@router.get("/jobs/{job_id}/", response=JobOut, summary="One job")
+def job(request: HttpRequest, job_id: str) -> HttpResponse:
+    """The job as it is now."""
+    selectors.job_for(request.auth, job_id)
+    return JsonResponse(_current(job_id))
+
+
+@router.get("/jobs/{job_id}/events", response=EventsOut, summary="What happened since, by long-poll")
+async def events(request: HttpRequest, job_id: str, since: int = Query(0, ge=0), wait: float = Query(0.0, ge=0)) -> Any:
+    """Every durable change after `since`, in order; waits up to `wait` seconds (at most 20) for the first."""
+    await sync_to_async(selectors.job_for)(request.auth, job_id)
+    seconds = min(wait, settings.LIMITS.long_poll_seconds)
+    found = await wait_for(job_id, lambda: sync_to_async(_happened)(job_id, since), seconds=seconds)
+    epoch = await sync_to_async(current_epoch)()
+    return JsonResponse({"epoch": epoch, "seq": found[-1]["seq"] if found else since, "events": found or []})
+
+
+@router.post("/jobs/{job_id}/cancel/", response={202: JobOut}, summary="Cancel")
+def cancel(request: HttpRequest, job_id: str) -> HttpResponse:
+    """Ends in `cancelled`, unless the job has ended before."""
+    selectors.job_for(request.auth, job_id)
+    services.cancel(job_id)
+    return JsonResponse(_current(job_id), status=202)
+
+
+@router.get("/jobs/{job_id}/mask.nii.gz", summary="The label mask, NIfTI")
+def mask_nii(request: HttpRequest, job_id: str) -> HttpResponse:
+    """On the grid of the reference series: 0 background, 1 necrotic core, 2 oedema, 3 enhancing tumour."""
+    mask = _mask(request, job_id)
+    return _file(request, mask.nii_path, etag=mask.sha256, name=f"{job_id}.nii.gz", kind="application/gzip")
+
+
+@router.get("/jobs/{job_id}/mask.dcm", summary="The label mask, DICOM SEG")
+def mask_dcm(request: HttpRequest, job_id: str) -> HttpResponse:
+    """Three binary segments in the frame of reference of the original series."""
+    mask = _mask(request, job_id)
+    if not mask.seg_path:
+        raise SegNotAvailable
+    return _file(request, mask.seg_path, etag=f"{mask.id}-seg", name=f"{job_id}.dcm", kind="application/dicom")
+
+
+@router.get("/jobs/{job_id}/report.json", summary="Measurements")
+def report(request: HttpRequest, job_id: str) -> HttpResponse:
+    """Volumes in mL, bounding boxes in mm, the model, input digests and stage times."""
+    mask = _mask(request, job_id)
+    return _file(request, mask.report_path, etag=f"{mask.id}-report", name=f"{job_id}.json", kind="application/json")
+
+
+def preferred_wait(header: str) -> float | None:
+    """Seconds of `Prefer: wait=N` (RFC 7240), at most 60; None when there is no such preference."""
+    for preference in header.split(","):
+        name, _, value = preference.partition(";")[0].partition("=")
+        digits = value.strip().strip('"')
+        if name.strip().lower() == "wait" and digits.isdecimal():
+            return min(float(digits), settings.LIMITS.prefer_wait_seconds)
+    return None
+
+
+def _requested(user: Any, wish: Wish, key: str) -> selectors.Snapshot:
+    return selectors.snapshot(request_segmentation(user=user, wish=wish, idempotency_key=key))
+
+
+def _current(job_id: str) -> selectors.Snapshot:
+    return selectors.position_and_snapshot(job_id)[2]
+
+
+def _ended(job_id: str) -> selectors.Snapshot | None:
+    """The final snapshot; waiting holds a thread of this request but no connection."""
+    snapshot = _current(job_id)
+    _let_go()
+    return snapshot if State(snapshot["state"]).is_final else None
+
+
+def _happened(job_id: str, since: int) -> list[dict[str, Any]] | None:
+    found = [
+        {"seq": event.seq, "type": event.kind, "at": event.at.isoformat(), "job": event.payload}
+        for event in selectors.events_since(job_id, since)
+    ]
+    _let_go()
+    return found or None
+
+
+def _let_go() -> None:
+    if not connection.in_atomic_block:
+        connection.close()
+
+
+def _mask(request: HttpRequest, job_id: str) -> Mask:
+    state = selectors.job_for(request.auth, job_id).state
+    mask = mask_of(job_id) if state == State.SUCCEEDED else None
+    if mask is None:
+        raise ResultNotReady(state)
+    return mask
+
+
+def _file(request: HttpRequest, path: str, *, etag: str, name: str, kind: str) -> HttpResponse:
+    """A result file: some tens of kilobytes, at most a few megabytes, and never another under the same tag."""
+    quoted = f'"{etag}"'
+    known = get_conditional_response(request, etag=quoted)
+    if known is not None:
+        return known
+    content = (Path(settings.DATA_DIR) / path).read_bytes()
+    headers = {"ETag": quoted, "Content-Disposition": f'attachment; filename="{name}"'}
+    return HttpResponse(content, content_type=kind, headers={**headers, "Cache-Control": "private, no-cache"})

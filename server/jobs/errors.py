@@ -1,0 +1,63 @@
+"""What can be wrong with a request for a segmentation.
+
+Problem
+├── JobNotFound         404
+├── SequencesUnclear    422  not four, not distinct, not of one study, or which is which cannot be told
+├── KeyReused           422  an Idempotency-Key with another request
+├── ResultNotReady      409  the job has not succeeded
+└── SegNotAvailable     404  the reference series is not DICOM
+"""
+
+from server.core.errors import Problem
+
+
+class JobNotFound(Problem):
+    """No such job, or not for this user."""
+
+    status = 404
+    code = "job_not_found"
+    title = "Job not found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such job that you may see.")
+
+
+class SequencesUnclear(Problem):
+    """Four different sequences of one study are needed; the sentence says what is off."""
+
+    status = 422
+    code = "sequences_unclear"
+    title = "The four sequences are not clear"
+
+
+class KeyReused(Problem):
+    """An Idempotency-Key stands for one request."""
+
+    status = 422
+    code = "idempotency_key_reused"
+    title = "Idempotency-Key used before"
+
+    def __init__(self) -> None:
+        super().__init__("This Idempotency-Key was used for another request; make a new one.")
+
+
+class ResultNotReady(Problem):
+    """There is nothing to download."""
+
+    status = 409
+    code = "result_not_ready"
+    title = "No result"
+
+    def __init__(self, state: str) -> None:
+        super().__init__(f"The job is {state}; a result is there once it has succeeded.")
+
+
+class SegNotAvailable(Problem):
+    """NIfTI input has no DICOM headers to write a SEG from."""
+
+    status = 404
+    code = "seg_not_available"
+    title = "No DICOM SEG"
+
+    def __init__(self) -> None:
+        super().__init__("The reference series is not DICOM, so there is no DICOM SEG; take the NIfTI mask.")

@@ -1,0 +1,80 @@
+"""The answers of the jobs API, for its document; contract.md names every field."""
+
+from datetime import datetime
+from typing import Literal
+
+from ninja import Schema
+
+
+class ErrorOut(Schema):
+    """Why a job failed: a stable code and a sentence for the user."""
+
+    code: str
+    message: str
+
+
+class VolumesOut(Schema):
+    """Millilitres: whole tumour, tumour core, enhancing tumour."""
+
+    WT: float
+    TC: float
+    ET: float
+
+
+class ResultOut(Schema):
+    """Where the results are. `sha256` is that of mask.nii.gz; `seg_url` is null when the input was not DICOM."""
+
+    mask_url: str
+    seg_url: str | None
+    report_url: str
+    sha256: str
+    volumes_ml: VolumesOut
+
+
+class JobOut(Schema):
+    """A job at one moment. `progress` is 0 to 1 over the whole job; `queue_position` 1 is next."""
+
+    id: str
+    state: Literal["queued", "leased", "running", "succeeded", "failed", "cancelled"]
+    route: Literal["lab", "server"]
+    stage: Literal["fetch", "preprocess", "inference", "postprocess", "upload"] | None
+    progress: float
+    eta_seconds: float | None
+    queue_position: int | None
+    waiting_reason: Literal["no_worker", "all_busy", "model_missing"] | None
+    worker: str | None
+    model: str | None
+    model_version: str | None
+    attempt: int
+    series_id: str
+    sequence_series_ids: list[str]
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    error: ErrorOut | None
+    result: ResultOut | None
+    epoch: str
+    seq: int
+
+
+class JobsOut(Schema):
+    """Jobs, newest first."""
+
+    jobs: list[JobOut]
+
+
+class EventOut(Schema):
+    """One durable change and the job right after it."""
+
+    seq: int
+    type: str
+    at: datetime
+    job: JobOut
+
+
+class EventsOut(Schema):
+    """What happened; `seq` is where to go on from."""
+
+    epoch: str
+    seq: int
+    events: list[EventOut]

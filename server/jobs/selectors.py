@@ -1,0 +1,144 @@
+"""Jobs as a user may see them, and as watchers follow them."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Count, Q, QuerySet
+
+from server.core.job import OPEN_STATES, State
+from server.imaging.models import Mask
+from server.imaging.selectors import mask_of, studies_for
+from server.jobs.epoch import current_epoch
+from server.jobs.errors import JobNotFound
+from server.jobs.models import Job, JobEvent
+from server.jobs.reasons import failure
+
+Snapshot = dict[str, Any]
+
+
+def jobs_for(user: Any) -> QuerySet[Job]:
+    """The jobs of the studies that `user` may see, newest first; staff see all."""
+    if user.is_staff:
+        return Job.objects.all()
+    return Job.objects.filter(study_id__in=studies_for(user).prefetch_related(None).values("pk"))
+
+
+def job_for(user: Any, job_id: str) -> Job:
+    """One job.
+
+    Raises:
+        JobNotFound: there is none, or `user` may not see it.
+    """
+    job = jobs_for(user).filter(pk=job_id).first()
+    if job is None:
+        raise JobNotFound
+    return job
+
+
+def jobs_of_study(user: Any, study_id: str) -> list[Job]:
+    """The jobs of one study, newest first; none for a study that `user` may not see."""
+    return list(jobs_for(user).filter(study_id=study_id))
+
+
+def open_jobs() -> QuerySet[Job]:
+    """Every job that has not ended, oldest first."""
+    return Job.objects.filter(state__in=sorted(OPEN_STATES)).order_by("created_at", "id")
+
+
+def open_jobs_by_state() -> dict[str, int]:
+    """How many jobs are queued, leased and running."""
+    counted = open_jobs().order_by().values_list("state").annotate(Count("pk"))
+    return dict.fromkeys(sorted(OPEN_STATES), 0) | dict(counted)
+
+
+def snapshot(job: Job) -> Snapshot:
+    """The job as contract.md shows it."""
+    mask = mask_of(job.id) if job.state == State.SUCCEEDED else None
+    return _snapshot(job, mask)
+
+
+def snapshots(jobs: Iterable[Job]) -> list[Snapshot]:
+    """Many jobs, with one query for all masks."""
+    rows = list(jobs)
+    finished = [job.id for job in rows if job.state == State.SUCCEEDED]
+    masks = {mask.job_id: mask for mask in Mask.objects.filter(job_id__in=finished)} if finished else {}
+    return [_snapshot(job, masks.get(job.id)) for job in rows]
+
+
+def position_and_snapshot(job_id: str) -> tuple[str, int, Snapshot]:
+    """Epoch, seq and snapshot of one moment.
+
+    Raises:
+        JobNotFound: there is no such job.
+    """
+    with transaction.atomic():
+        job = Job.objects.filter(pk=job_id).first()
+        if job is None:
+            raise JobNotFound
+        return current_epoch(), job.last_seq, snapshot(job)
+
+
+def positions(job_ids: Iterable[str]) -> dict[str, tuple[str, int]]:
+    """Epoch and newest seq of many jobs, in one query."""
+    epoch = current_epoch()
+    rows = Job.objects.filter(pk__in=list(job_ids)).values_list("pk", "last_seq")
+    return {job_id: (epoch, seq) for job_id, seq in rows}
+
+
+def events_since(job_id: str, seq: int) -> list[JobEvent]:
+    """Every event after `seq`, in order: `seq`, `at`, `kind`, and the snapshot right after it as `payload`."""
+    return list(JobEvent.objects.filter(job_id=job_id, seq__gt=seq).order_by("seq"))
+
+
+def queue_position(job: Job) -> int | None:
+    """How many jobs of the same route are served up to and with this one (1 = next); None unless it is queued."""
+    if job.state != State.QUEUED:
+        return None
+    same_time = Q(rank=job.rank, created_at=job.created_at, id__lt=job.id)
+    ahead = Q(rank__lt=job.rank) | Q(rank=job.rank, created_at__lt=job.created_at) | same_time
+    return 1 + Job.objects.filter(ahead, state=State.QUEUED, route=job.route).count()
+
+
+def _snapshot(job: Job, mask: Mask | None) -> Snapshot:
+    is_queued = job.state == State.QUEUED
+    is_leased = job.state == State.LEASED and job.started_fence != job.fence
+    return {
+        "id": job.id,
+        "state": str(job.state),
+        "route": str(job.route),
+        "stage": None if is_queued else job.stage,
+        "progress": 0.0 if is_queued else job.progress,
+        "eta_seconds": job.eta_seconds,
+        "queue_position": queue_position(job),
+        "waiting_reason": job.waiting_reason,
+        "worker": None if is_queued else job.worker_name or None,
+        "model": job.run_model["name"] if job.run_model else job.model_name or None,
+        "model_version": job.run_model["version"] if job.run_model else job.model_version or None,
+        "attempt": job.attempt + is_leased,
+        "series_id": job.series_id,
+        "sequence_series_ids": list(job.sequence_series_ids),
+        "created_at": _instant(job.created_at),
+        "started_at": _instant(job.started_at),
+        "finished_at": _instant(job.finished_at),
+        "error": failure(job.error_code, job.causes) if job.error_code else None,
+        "result": _result(job.id, mask) if mask else None,
+        "epoch": current_epoch(),
+        "seq": job.last_seq,
+    }
+
+
+def _result(job_id: str, mask: Mask) -> dict[str, Any]:
+    base = f"/api/mri/segmentation/jobs/{job_id}"
+    return {
+        "mask_url": f"{base}/mask.nii.gz",
+        "seg_url": f"{base}/mask.dcm" if mask.seg_path else None,
+        "report_url": f"{base}/report.json",
+        "sha256": mask.sha256,
+        "volumes_ml": mask.volumes_ml,
+    }
+
+
+def _instant(time: datetime | None) -> str | None:
+    return time.isoformat() if time else None

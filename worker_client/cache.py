@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ class Cache:
         self._folder = folder
         self._cap_bytes = cap_bytes
         self._in_use: Counter[str] = Counter()
+        # Several inputs arrive at the same moment, each in a thread of its own.
+        self._tidying = threading.Lock()
 
     @contextmanager
     def in_use(self, digests: Iterable[str]) -> Iterator[None]:
@@ -41,7 +44,8 @@ class Cache:
         if not path.is_file():
             return None
         if not _is_sound(path, sha256=sha256, size=size):
-            path.unlink(missing_ok=True)
+            with self._tidying:
+                path.unlink(missing_ok=True)
             return None
         os.utime(path)
         return path
@@ -55,10 +59,12 @@ class Cache:
         part = self.part(sha256)
         part.touch()
         if not _is_sound(part, sha256=sha256, size=size):
-            part.unlink()
+            with self._tidying:
+                part.unlink()
             raise DigestMismatch(sha256[:12])
-        path = part.replace(self._folder / sha256)
-        self._make_room()
+        with self._tidying:
+            path = part.replace(self._folder / sha256)
+            self._make_room()
         return path
 
     def _make_room(self) -> None:

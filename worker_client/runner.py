@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Protocol
 
 from inference.contract import Order, Outcome, Preview, Progress
-from inference.errors import Cancelled, InputInvalid
+from inference.errors import Cancelled, InferenceError, InputInvalid
 from worker_client.answers import Failure, Key, Result
 from worker_client.cache import Cache
-from worker_client.errors import LeaseGone
+from worker_client.errors import LeaseGone, TransferError
 from worker_client.protocol.messages import InputArtifact, JobOffer, JobPreview
 from worker_client.transfer import DataToken, Transfer
 from worker_client.translate import failure_of, key_of, order_of, preview_of, result_of
@@ -132,7 +132,9 @@ class Runner:
         except Exception as error:  # whatever breaks one job must be told to the server, not end the worker
             if active.is_halted:
                 return None
-            logger.warning("A job failed", extra={"job": key.job, "fence": key.fence}, exc_info=error)
+            is_foreseen = isinstance(error, InferenceError | TransferError)
+            cause = None if is_foreseen else error
+            logger.warning("A job failed: %s", type(error).__name__, extra=key._asdict(), exc_info=cause)
             return failure_of(offer, error)
         finally:
             active.over.set()

@@ -25,6 +25,7 @@ from worker_client.protocol.identity import challenge_text
 
 ANNOUNCE_AGAIN_SECONDS = 30.0
 ASK_AGAIN_SECONDS = 5.0
+UPLOAD_INCOMPLETE = "upload_incomplete"
 DECLINE_SECONDS = {"busy": 5.0, "draining": 30.0, "no_model": 300.0}
 
 Actions = list[Action]
@@ -296,8 +297,11 @@ class Session:
 
     def _refused(self, message: wire.Error, line: Line, at: float) -> Actions:
         attempt = self._held.find(line.questions.pop(message.re or 0, None))
-        if attempt is not None and message.temporary:
-            attempt.say_at = at + ASK_AGAIN_SECONDS
+        if attempt is None or not message.temporary:
+            return []
+        attempt.say_at = at + ASK_AGAIN_SECONDS
+        if message.code == UPLOAD_INCOMPLETE and isinstance(attempt, Owed):
+            attempt.artifact = None
         return []
 
     def _dismissed(self, message: wire.Bye, line: Line, at: float) -> Actions:

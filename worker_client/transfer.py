@@ -83,7 +83,7 @@ class Parcel:
 def is_retryable(error: TransferError) -> bool:
     """Whether the same transfer may succeed when it is simply tried again.
 
-    Yes: Unreachable (no network, timeout, 3xx of a captive portal, 408, 425, 429, 5xx), ChecksumRefused (a chunk
+    Yes: Unreachable (no network, timeout, 3xx of a captive portal, 408, 423, 425, 429, 5xx), ChecksumRefused (a chunk
     was damaged on its way), OffsetMoved (the server is asked for its offset before every try).
     No: TokenRefused (needs another token), LeaseGone, DigestMismatch (fetched anew once, by the caller),
     UploadVanished (needs another upload), ForeignPath, TransferRefused.
@@ -96,7 +96,7 @@ def refusal(response: httpx.Response) -> TransferError | None:
     status = response.status_code
     if status < 300:
         return None
-    if status < 400 or status in (408, 425, 429) or status >= 500:
+    if status < 400 or status in (408, 423, 425, 429) or status >= 500:
         return Unreachable(f"it answered {status}", retry_after=_seconds(response.headers.get("retry-after")))
     code = _problem_code(response)
     if status == 409:

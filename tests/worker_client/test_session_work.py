@@ -254,6 +254,18 @@ def test_a_result_that_the_server_could_not_serve_is_said_again_soon():
     assert len(talk.tick(at=8.0).said(wire.JobResult)) == 1
 
 
+def test_an_upload_that_the_server_lost_is_made_again():
+    talk = computing()
+    talk.session.computed(a_result(), at=1.0)
+    talk.actions = talk.session.uploaded(KEY, artifact="up-1", at=2.0)
+    (said,) = talk.said(wire.JobResult)
+    talk.hear(wire.Error(re=said.id, code="upload_incomplete", temporary=True), at=3.0)
+
+    talk.tick(at=8.0)
+
+    assert talk.asked(Upload) == [Upload(a_result(), "token-1")]
+
+
 def test_an_uploaded_result_is_announced_again_after_a_reconnect_without_another_upload():
     talk = computing()
     talk.session.computed(a_result(), at=1.0)

@@ -158,7 +158,7 @@ async def test_rubbish_left_by_a_crash_costs_one_more_fetch_and_nothing_else(ben
     assert bench.counted == len(SCAN)
 
 
-@pytest.mark.parametrize("fault", [cut, answer(500), answer(503), answer(429), answer(408), answer(302)])
+@pytest.mark.parametrize("fault", [cut, answer(500), answer(503), answer(429), answer(423), answer(302)])
 async def test_a_fault_in_the_middle_is_gone_over_again(bench, fault):
     bench.plane.faults = deque([nothing, fault])
 

@@ -125,7 +125,7 @@ class WorkerConsumer(AsyncWebsocketConsumer):
             if ending.bye is not None:
                 await self.say(ending.bye)
             if ending is not GONE:
-                await self.close(code=ending.bye.code if ending.bye else 1000)
+                await self.close(code=int(ending.bye.code) if ending.bye else 1000)
         finally:
             self._has_parted.set()
 

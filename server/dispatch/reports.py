@@ -56,7 +56,7 @@ class Reports:
         self.tasks = tasks
         self._running: dict[Hold, JobValue] = {}
         self._over: set[Hold] = set()
-        self._unsaid: dict[Hold, JobValue] = {}
+        self._unsaved: dict[Hold, JobValue] = {}
         self._store_at = 0.0
         self.answers: Mapping[type[Any], Callable[[Any], Awaitable[None]]] = {
             m.JobAccept: self._accepted,
@@ -73,12 +73,12 @@ class Reports:
     def forget(self, hold: Hold) -> None:
         """Nothing more is passed on of an attempt."""
         self._running.pop(hold, None)
-        self._unsaid.pop(hold, None)
+        self._unsaved.pop(hold, None)
         self._over.add(hold)
 
-    def unsaid(self) -> list[JobValue]:
+    def unsaved(self) -> list[JobValue]:
         """The progress that is not in the rows yet; whoever takes it stores it."""
-        waiting, self._unsaid = list(self._unsaid.values()), {}
+        waiting, self._unsaved = list(self._unsaved.values()), {}
         self._store_at = time.monotonic() + STORE_SECONDS
         return waiting
 
@@ -115,10 +115,10 @@ class Reports:
         if after.state is not State.RUNNING:
             self.forget(hold)
             return
-        self._running[hold] = self._unsaid[hold] = after
+        self._running[hold] = self._unsaved[hold] = after
         await pokes.anews(topic_of(message.job), kind="progress", body=_progress_body(after))
         if time.monotonic() >= self._store_at:
-            await in_thread(_store, self.unsaid())
+            await in_thread(_store, self.unsaved())
             await self._tell_table()
 
     async def _previewed(self, message: m.JobPreview) -> None:

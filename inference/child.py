@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
 
@@ -48,6 +48,7 @@ NICENESS = 5
 """Below the web process and the worker's link, which share this machine and must answer in milliseconds."""
 
 _LOST_PARENT = 3
+_WARM_UP_EDGES = (32, 32, 32)
 
 
 class Work(Protocol):
@@ -67,7 +68,7 @@ class Analyst:
 
         self.device = usable_device(device)
         self._registry: Registry = Registry(models_folder)
-        self._model: LoadedModel = self._loaded(None)
+        self._model: LoadedModel = self._registry.load(self._registry.find(None), device=self.device)
         _warm_up(self._model)
 
     def do(self, order: Order, watch: Watch) -> Outcome:
@@ -86,12 +87,9 @@ class Analyst:
         )
 
     def _loaded(self, wanted: ModelRef | None) -> LoadedModel:
-        entry = (
-            self._registry.find(wanted.name, version=wanted.version, sha256=wanted.sha256)
-            if wanted
-            else self._registry.find(None)
-        )
-        if getattr(self, "_model", None) is None or self._model.entry != entry:
+        found = self._registry.find
+        entry = found(wanted.name, version=wanted.version, sha256=wanted.sha256) if wanted else found(None)
+        if self._model.entry != entry:
             self._model = self._registry.load(entry, device=self.device)
         return self._model
 
@@ -204,17 +202,14 @@ def read_inputs(order: Order) -> dict[Sequence, Volume]:
 
 
 def _warm_up(model: LoadedModel) -> None:
-    """One small pass: the first call of each kernel costs up to a second, which no doctor should wait for."""
-    import numpy as np
+    """One small pass: the first run of a network costs a second on a CPU, which no doctor should wait for.
 
-    from inference.contract import Grid
-    from inference.predict import predict
-    from inference.preprocess import Prepared
+    A network too deep for so small a piece is left cold.
+    """
+    import torch
 
-    speck = np.zeros((len(model.entry.sequences), *model.entry.window), dtype=np.float32)
-    speck[:, ::8, ::8, ::8] = 1.0
-    grid = Grid(shape=model.entry.window, affine=np.eye(4))
-    predict(Prepared(tensor=speck, grid=grid), model=model, watch=Watch())
+    with torch.inference_mode(), suppress(RuntimeError, ValueError):
+        model.network(torch.zeros(1, len(model.entry.sequences), *_WARM_UP_EDGES, device=model.device))
 
 
 @contextmanager

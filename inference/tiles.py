@@ -63,7 +63,7 @@ def window_for(shape: tuple[int, int, int], window: Window) -> Window:
 
 
 def tiles_of(shape: tuple[int, int, int], window: Window, *, overlap: float) -> list[Tile]:
-    """Windows that cover `shape`, nowhere smaller than the window, evenly, with at least the share `overlap` in common."""
+    """Windows that cover `shape` (nowhere smaller than one) evenly, with at least the share `overlap` in common."""
     along_x, along_y, along_z = (_steps(length, edge, overlap) for length, edge in zip(shape, window, strict=True))
     return list(itertools.product(along_x, along_y, along_z))
 

@@ -196,8 +196,9 @@ async def _read(socket: ClientConnection, owner: Owner, *, clock: Callable[[], f
         try:
             frame = await socket.recv()
         except ConnectionClosed as closed:
-            last = closed.rcvd or closed.sent
-            code, reason = (NO_CLOSE_FRAME, "") if last is None else (last.code, last.reason)
+            # Daphne answers every close with 1000; who closed first says why.
+            first = closed.rcvd if closed.rcvd_then_sent or closed.sent is None else closed.sent
+            code, reason = (NO_CLOSE_FRAME, "") if first is None else (first.code, first.reason)
             return _End(code, reason, welcomed_at)
         try:
             if not isinstance(frame, str):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from worker_client.protocol.messages import Capabilities, GpuLoad, Software
+from worker_client.protocol.identity import challenge_text
+from worker_client.protocol.messages import Capabilities, Challenge, GpuLoad, Hello, Kept, Running, Software
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,24 @@ class Profile:
     caps: Capabilities
     slots: int = 1
     epoch: str = ""
+
+    def hello(
+        self, challenge: Challenge, *, epoch: str, running: tuple[Running, ...], outbox: tuple[Kept, ...]
+    ) -> Hello:
+        """The answer to a challenge: its nonce signed, and what is held for the server."""
+        text = challenge_text(nonce=challenge.nonce, host=self.host, worker_id=self.worker_id, boot_id=self.boot_id)
+        return Hello(
+            re=challenge.id or None,
+            worker_id=self.worker_id,
+            boot_id=self.boot_id,
+            sig=self.sign(text),
+            software=self.software,
+            caps=self.caps,
+            slots=self.slots,
+            epoch=epoch,
+            running=running,
+            outbox=outbox,
+        )
 
 
 @dataclass(frozen=True)

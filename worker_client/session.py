@@ -21,7 +21,6 @@ from worker_client.line import Line
 from worker_client.profile import Load, Profile
 from worker_client.protocol import messages as wire
 from worker_client.protocol.errors import CloseCode, ProtocolError, UnknownType
-from worker_client.protocol.identity import challenge_text
 
 ANNOUNCE_AGAIN_SECONDS = 30.0
 ASK_AGAIN_SECONDS = 5.0
@@ -213,21 +212,9 @@ class Session:
     # ── what the server says ────────────────────────────────────────────────────────────────────────────────────
 
     def _challenged(self, message: wire.Challenge, line: Line, at: float) -> Actions:
-        who = self._profile
-        text = challenge_text(nonce=message.nonce, host=who.host, worker_id=who.worker_id, boot_id=who.boot_id)
-        hello = wire.Hello(
-            re=message.id or None,
-            worker_id=who.worker_id,
-            boot_id=who.boot_id,
-            sig=who.sign(text),
-            software=who.software,
-            caps=who.caps,
-            slots=who.slots,
-            epoch=self._epoch,
-            running=tuple(job.as_running() for job in self._held.computing()),
-            outbox=tuple(owed.answer.as_kept() for owed in self._held.owed.values()),
-        )
-        return [line.say(hello)]
+        running = tuple(job.as_running() for job in self._held.computing())
+        outbox = tuple(owed.answer.as_kept() for owed in self.owed)
+        return [line.say(self._profile.hello(message, epoch=self._epoch, running=running, outbox=outbox))]
 
     def _welcomed(self, message: wire.Welcome, line: Line, at: float) -> Actions:
         line.welcome = message
@@ -259,8 +246,9 @@ class Session:
         if reason is None:
             self._held.take(offer)
             return [line.say(accept), Begin(offer), *self._say_ready()]
-        wait = DECLINE_SECONDS[reason]
-        decline = wire.JobDecline(re=re, job=key.job, fence=key.fence, reason=reason, retry_after=wait)
+        decline = wire.JobDecline(
+            re=re, job=key.job, fence=key.fence, reason=reason, retry_after=DECLINE_SECONDS[reason]
+        )
         line.said_ready = None  # the offer used up a credit that is free again
         return [line.say(decline), *self._say_ready()]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from worker_client.actions import Send
 from worker_client.answers import Answer
@@ -20,7 +21,15 @@ class SignInFailed(SetUpError):
     """The server was reached and did not say welcome."""
 
 
-async def sign_in_once(route: Route, profile: Profile, *, answers: Iterable[Answer], seconds: float) -> Welcome:
+@dataclass(frozen=True)
+class SignedIn:
+    """What a sign-in showed: the number of the session, and the server's clock (seconds since 1970)."""
+
+    session: int
+    server_time: float
+
+
+async def sign_in_once(route: Route, profile: Profile, *, answers: Iterable[Answer], seconds: float) -> SignedIn:
     """Sign in and out again. What is owed is listed, so that the server does not give those jobs to others.
 
     Raises SignInFailed.
@@ -34,7 +43,7 @@ async def sign_in_once(route: Route, profile: Profile, *, answers: Iterable[Answ
         raise SignInFailed(f"The server did not say welcome within {seconds:.0f} s.") from error
     if visitor.welcome is None:
         raise SignInFailed(f"The server did not say welcome: {visitor.refusal or 'the connection could not be made'}.")
-    return visitor.welcome
+    return SignedIn(session=visitor.welcome.session, server_time=visitor.server_time)
 
 
 class _Visitor:
@@ -44,6 +53,7 @@ class _Visitor:
         self._link = link
         self._session = session
         self.welcome: Welcome | None = None
+        self.server_time = 0.0
         self.refusal = ""
 
     def opened(self) -> None:
@@ -55,6 +65,7 @@ class _Visitor:
             self._link.send(Bye(code=1000, reason="only looking", reconnect=False))
             self._link.hang_up(1000, "only looking")
         elif isinstance(message, Challenge):
+            self.server_time = message.server_time
             for action in self._session.received(message, at=0.0):
                 if isinstance(action, Send):
                     self._link.send(action.message)

@@ -169,6 +169,8 @@ def _check(chunk: bytes, checksum: str | None) -> None:
         declared = base64.b64decode(encoded, validate=True)
     except binascii.Error as error:
         raise UploadInvalid("The checksum is not base64.") from error
+    if len(declared) != hashlib.new(algorithm).digest_size:
+        raise UploadInvalid("The checksum has not the length of its kind.")
     if not hmac.compare_digest(hashlib.new(algorithm, chunk).digest(), declared):
         raise ChecksumMismatch("The chunk was damaged on its way; send it again.")
 

@@ -222,8 +222,9 @@ def _send_by_tus(client: httpx.Client, file: Path, *, batch: str, batch_count: i
 
 
 def demo_patient(stack: Stack) -> dict[str, Any]:
-    """Make the simulated patient and give back its study."""
-    return dict(json.loads(stack.manage("make_demo_patient", "--owner", "doctor"))["studies"][0])
+    """Make the simulated patient and give back its study as the API would: `{"id", "series": [{"id", "sequence"}]}`."""
+    made = json.loads(stack.manage("make_demo_patient", "--owner", "doctor"))
+    return {"id": made["study"], "series": [{"id": key, "sequence": name} for name, key in made["series"].items()]}
 
 
 def by_sequence(study: dict[str, Any]) -> dict[str, str]:

@@ -163,9 +163,9 @@ def test_a_cancelled_job_ends_and_leaves_the_worker_free(client: httpx.Client, s
 
 
 def test_an_anonymous_visitor_sees_nothing(stack: Stack, finished: dict[str, Any]) -> None:
-    visitor = httpx.Client(base_url=stack.url)
+    paths = (finished["result"]["mask_url"], "/api/mri/studies/")
 
-    codes = {visitor.get(path).status_code for path in (finished["result"]["mask_url"], "/api/mri/studies/")}
+    codes = {httpx.get(stack.url + path).status_code for path in paths}
 
     assert codes == {401}
 

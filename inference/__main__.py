@@ -70,7 +70,7 @@ def analyse(options: argparse.Namespace) -> Written:
         threading.Thread(target=_start_early, args=(sandbox,), daemon=True).start()
         with Display(sys.stderr) as display, tempfile.TemporaryDirectory(prefix="segwire-") as folder:
             model = _model(options)
-            sources = _read_all(options.scans, display)
+            sources = _read_all([getattr(options, sequence.lower()) for sequence in Sequence], display)
             reference = sources[Sequence(options.reference)]
             order = _order(sources, ras_grid(reference.volume.grid), model=model, folder=Path(folder))
             display.show("start", 0.0)
@@ -88,9 +88,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Find a brain tumour in four MRI sequences. Research use only, not for clinical use.",
         epilog="python -m inference models: the models of this machine.",
     )
-    parser.add_argument(
-        "scans", type=Path, nargs=4, metavar=("T1", "T1CE", "T2", "FLAIR"), help="NIfTI file or DICOM folder"
-    )
+    for sequence in Sequence:
+        parser.add_argument(sequence.lower(), type=Path, metavar=str(sequence), help="NIfTI file or DICOM folder")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the mask and the report")
     parser.add_argument("--model", metavar="NAME", help="a model of `models list` (default: the built-in one)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda:N (default: auto)")

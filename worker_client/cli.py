@@ -52,19 +52,19 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m worker_client", description="The lab PC of Segwire.")
     parser.add_argument("--version", action="version", version=f"segwire-worker {__version__}")
     commands = parser.add_subparsers(required=True, metavar="enrol | run | doctor")
-    enrolling = commands.add_parser("enrol", help="make this machine known to a server")
+    enrolling = commands.add_parser("enrol", allow_abbrev=False, help="make this machine known to a server")
     enrolling.add_argument("--server", required=True, metavar="URL", help="https://segwire.example")
     enrolling.add_argument("--name", required=True, help="how administrators see this machine")
     enrolling.add_argument("--token-stdin", action="store_true", required=True, help="read the token from stdin")
     enrolling.add_argument("--ca-file", type=Path, metavar="PEM", help="trust this authority instead of the system's")
     enrolling.add_argument("--plain-http", action="store_true", help="allow http on a network of your own")
     enrolling.set_defaults(command=_enrol)
-    running = commands.add_parser("run", help="connect and work until stopped (the default)")
+    running = commands.add_parser("run", allow_abbrev=False, help="connect and work until stopped (the default)")
     running.set_defaults(command=_run)
     running.add_argument(
         "--drain-seconds", type=float, default=8.0, help="how long a running job may still take at the end"
     )
-    examining = commands.add_parser("doctor", help="what this machine can reach, and why not")
+    examining = commands.add_parser("doctor", allow_abbrev=False, help="what this machine can reach, and why not")
     examining.set_defaults(command=_doctor)
     for command in (enrolling, running, examining):
         command.add_argument("--home", type=Path, default=default_home(), metavar="DIR", help="default: %(default)s")

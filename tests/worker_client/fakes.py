@@ -132,8 +132,9 @@ class FakeServer:
     def url(self) -> str:
         return f"ws://127.0.0.1:{self.port}/ws/worker/"
 
-    async def caller(self) -> Caller:
-        async with asyncio.timeout(5):
+    async def caller(self, *, seconds: float = 5.0) -> Caller:
+        """The next worker that calls."""
+        async with asyncio.timeout(seconds):
             return await self.callers.get()
 
     async def _serve(self, socket: ServerConnection) -> None:

@@ -4,7 +4,7 @@ import { defineConfig } from "vitest/config";
 // own digest, since only the entries name them. A chunk must never import an entry: the browser would load it twice.
 export default defineConfig({
   base: "./",
-  publicDir: false,
+  publicDir: "public",
   build: {
     target: "es2022",
     outDir: "../static/frontend_bridge",

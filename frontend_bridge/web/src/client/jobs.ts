@@ -102,7 +102,7 @@ export class JobFollower extends Follower {
 
   private show(job: Job): void {
     const before = this.job;
-    const isSameAttempt = before?.attempt === job.attempt && isOpen(job);
+    const isSameAttempt = before?.attempt === job.attempt && job.state === "running";
     this.job = isSameAttempt ? { ...job, progress: Math.max(before?.progress ?? 0, job.progress) } : job;
     this.listener.onJob(this.job);
     if (job.result && this.wantsMask() && !this.assembly) {

@@ -61,7 +61,7 @@ export class AnalysisCard {
     show(routeRow, isStaff);
     this.element = h(
       "section",
-      { class: "card" },
+      { class: "card analysis" },
       h("div", { class: "row" }, this.start, this.cancel),
       routeRow,
       this.status,
@@ -116,7 +116,7 @@ export class AnalysisCard {
     const isBusy = job !== null && isOpen(job);
     say(this.start, job && !isBusy ? "analyseAgain" : "analyse");
     this.start.disabled = !this.isReady || this.isAsked || isBusy;
-    this.start.classList.toggle("busy", this.isAsked);
+    this.start.classList.toggle("again", job !== null && !isBusy);
     show(this.cancel, isBusy);
     this.cancel.disabled = this.isCancelling;
     say(this.cancel, this.isCancelling ? "cancelling" : "cancel");

@@ -11,7 +11,7 @@ import type { MakeEngine, Overlay, Picture, View } from "./engines/engine";
 import { Pane } from "./pane";
 import { sentenceOf } from "./sentences";
 import type { Slots } from "./slots";
-import { say, sayIn, t } from "./words";
+import { say, sayIn } from "./words";
 
 export class PaneGrid {
   readonly element: HTMLElement;
@@ -27,7 +27,7 @@ export class PaneGrid {
   private isSmooth = true;
   private mm: Vec3 | null = null;
   private overlay: Overlay | null = null;
-  private look: Look = { opacity: 0.5, style: "fill", hidden: new Set() };
+  private look: Look = { opacity: 0.4, style: "fill", hidden: new Set() };
   /** Whether the person has moved the crosshair since the study was opened. */
   isTouched = false;
 
@@ -39,7 +39,8 @@ export class PaneGrid {
       new Pane(sequence, { onCrosshair: (mm) => this.moveTo(mm), onEnlarge: () => this.toggleEnlarged(sequence) });
     this.panes = { T1: make("T1"), T1CE: make("T1CE"), T2: make("T2"), FLAIR: make("FLAIR") };
     this.grid = h("div", { class: "panes", "data-testid": "panes" }, ...this.all.map((pane) => pane.element));
-    this.element = h("section", { class: "viewer" }, this.toolbar(), this.grid);
+    const foot = h("footer", { class: "foot" }, say(h("span"), "keys"), this.point);
+    this.element = h("section", { class: "viewer" }, this.toolbar(), this.grid, foot);
   }
 
   /** Load what is not shown yet; panes whose series stays keep their picture. */
@@ -141,8 +142,7 @@ export class PaneGrid {
     this.slider.disabled = !slice;
     this.slider.max = String((slice?.count ?? 1) - 1);
     this.slider.value = String(slice?.at ?? 0);
-    const [x, y, z] = (this.mm ?? [0, 0, 0]).map((value) => value.toFixed(1));
-    text(this.point, this.mm && slice ? t("mmPoint", { x, y, z }) : "");
+    text(this.point, this.mm && slice ? inWords(this.mm) : "");
   }
 
   private toolbar(): HTMLElement {
@@ -178,7 +178,6 @@ export class PaneGrid {
       reset,
       h("label", { class: "check" }, smooth, say(h("span"), "smooth")),
       h("label", { class: "slide" }, this.slider),
-      this.point,
     );
   }
 
@@ -215,4 +214,10 @@ export class PaneGrid {
     else this.grid.dataset["only"] = sequence;
     for (const pane of this.all) show(pane.element, isEnlarged || pane.sequence === sequence);
   }
+}
+
+/** A point as a radiologist reads it: how far to which side. */
+function inWords([x, y, z]: Vec3): string {
+  const side = (value: number, [plus, minus]: string): string => `${value < 0 ? minus : plus} ${Math.abs(value).toFixed(1)}`;
+  return `${side(x, "RL")}  ${side(y, "AP")}  ${side(z, "SI")} mm`;
 }

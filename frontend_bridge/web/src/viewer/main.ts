@@ -9,7 +9,7 @@ import { chooseEngine, engineMaker } from "./engines/choose";
 import { PaneGrid } from "./grid";
 import { Reading } from "./reading";
 import { sentenceOf } from "./sentences";
-import { nameOf, StudyList } from "./studies";
+import { descriptionOf, nameOf, StudyList } from "./studies";
 import { currentLanguage, onLanguage, say, speak, t, type Language } from "./words";
 
 const YEAR_SECONDS = 31_536_000;
@@ -29,7 +29,7 @@ async function main(): Promise<void> {
 
   let shown: Study | null = null;
   const describe = (): void => {
-    const parts = shown && [nameOf(shown), shown.patient_id, shown.study_date, shown.description];
+    const parts = shown && [nameOf(shown), shown.patient_id, shown.study_date, descriptionOf(shown)];
     text(one("study-title"), parts?.filter(Boolean).join(" · ") ?? "");
   };
   onLanguage(describe);

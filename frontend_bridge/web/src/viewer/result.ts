@@ -15,10 +15,10 @@ export interface ResultEvents {
 
 export class ResultCard {
   readonly element: HTMLElement;
-  look: Look = { opacity: 0.5, style: "fill", hidden: new Set() };
+  look: Look = { opacity: 0.4, style: "fill", hidden: new Set() };
   private readonly volumes = h("table", { class: "volumes", "data-testid": "volumes" });
   private readonly legend = h("ul", { class: "legend", "data-testid": "legend" });
-  private readonly opacity = h("input", { type: "range", min: 0, max: 100, value: 50, "data-testid": "opacity" });
+  private readonly opacity = h("input", { type: "range", min: 0, max: 100, value: 40, "data-testid": "opacity" });
   private readonly files = h("ul", { class: "files", "data-testid": "downloads" });
   private readonly preliminary = h("p", { class: "hint", "data-testid": "preliminary" });
   private readonly finding = h("p", { class: "hint", "data-testid": "nothing-found" });

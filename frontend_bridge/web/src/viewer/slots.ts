@@ -61,7 +61,7 @@ export class SlotPicker {
   private row(sequence: Sequence, series: Series[]): HTMLElement {
     const select = h("select", { "data-testid": `slot-${sequence}`, "aria-label": sequence });
     select.append(h("option", { value: "" }, t("choose")));
-    for (const one of series) select.append(h("option", { value: one.id }, describe(one)));
+    for (const one of series) select.append(h("option", { value: one.id }, describe(one, series)));
     select.value = this.slots[sequence]?.id ?? "";
     select.classList.toggle("missing", select.value === "");
     select.addEventListener("change", () => {
@@ -73,7 +73,9 @@ export class SlotPicker {
   }
 }
 
-function describe(series: Series): string {
-  const size = series.shape.join("×");
-  return `${series.description || series.sequence || series.uid.slice(-8)} · ${size}`;
+/** The description; with the size beside it only where two would look the same. */
+function describe(series: Series, all: readonly Series[]): string {
+  const name = series.description || series.sequence || series.uid.slice(-8);
+  const isAlone = all.filter((one) => one.description === series.description).length === 1;
+  return isAlone ? name : `${name} · ${series.shape.join("×")}`;
 }

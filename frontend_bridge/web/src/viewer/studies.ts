@@ -43,7 +43,7 @@ export class StudyList {
       { type: "button", class: "study", "data-testid": "study", "data-id": study.id },
       h("b", {}, nameOf(study)),
       h("span", {}, [study.patient_id, study.study_date].filter(Boolean).join(" · ")),
-      h("span", {}, [study.description, t("seriesCount", { count: study.series.length })].filter(Boolean).join(" · ")),
+      h("span", {}, [descriptionOf(study), t("seriesCount", { count: study.series.length })].filter(Boolean).join(" · ")),
     );
     if (study.id === this.chosen) button.setAttribute("aria-current", "true");
     button.addEventListener("click", () => this.onChoose(study));
@@ -55,6 +55,12 @@ export class StudyList {
 export function nameOf(study: Study): string {
   const readable = (study.patient_name ?? "").split("=")[0].split("^").filter(Boolean).join(" ");
   return readable || study.description || t("unnamed");
+}
+
+/** Nothing when the name says it already. */
+export function descriptionOf(study: Study): string {
+  const description = study.description ?? "";
+  return description === nameOf(study) ? "" : description;
 }
 
 const haystack = (study: Study): string =>

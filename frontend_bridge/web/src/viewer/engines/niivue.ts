@@ -15,6 +15,8 @@ const SLICES: Readonly<Record<Plane, SLICE_TYPE>> = {
   sagittal: SLICE_TYPE.SAGITTAL,
 };
 
+const OUTLINE_FILL = 0.02;
+
 export class NiivueEngine implements Engine {
   private readonly canvas = h("canvas", { class: "webgl", "data-testid": "webgl" });
   private readonly niivue = new Niivue({
@@ -23,7 +25,7 @@ export class NiivueEngine implements Engine {
     isOrientationTextVisible: false,
     dragAndDropEnabled: false,
     crosshairColor: [0.3, 0.76, 0.77, 0.7],
-    crosshairWidth: 0.7,
+    crosshairWidth: 0.35,
     crosshairWidthUnit: "voxels",
     backColor: [0, 0, 0, 1],
     isColorbar: false,
@@ -32,6 +34,9 @@ export class NiivueEngine implements Engine {
     loadingText: "",
   });
   private readonly ready: Promise<unknown>;
+  /** NiiVue takes whatever comes first for the scan, so a mask waits for it. */
+  private readonly hasScan: Promise<void>;
+  private noteScan: () => void = () => undefined;
   private overlay: Overlay | null = null;
   private mask: NVImage | null = null;
   private latestLook: Look | null = null;
@@ -41,6 +46,7 @@ export class NiivueEngine implements Engine {
   constructor(host: HTMLElement, gestures: Gestures) {
     host.append(h("div", { class: "picture full" }, this.canvas));
     this.ready = this.niivue.attachToCanvas(this.canvas, true);
+    this.hasScan = new Promise((resolve) => (this.noteScan = resolve));
     this.niivue.onLocationChange = (location) => {
       const mm = (location as { mm?: ArrayLike<number> }).mm;
       if (!this.isQuiet && mm) gestures.onCrosshair([mm[0], mm[1], mm[2]]);
@@ -58,6 +64,7 @@ export class NiivueEngine implements Engine {
     if (this.isGone) return;
     this.quietly(() => this.niivue.addVolume(image));
     this.canvas.dataset["painted"] = "grey";
+    this.noteScan();
   }
 
   setMask(overlay: Overlay | null, look: Look): void {
@@ -100,7 +107,7 @@ export class NiivueEngine implements Engine {
   }
 
   private async swapMask(overlay: Overlay | null): Promise<void> {
-    await this.ready;
+    await this.hasScan;
     const file = overlay && new File([overlay.file ?? writeLabels(overlay.volume)], overlay.file ? "mask.nii.gz" : "mask.nii");
     const image = file && (await NVImage.loadFromFile({ file, name: file.name, opacity: 0.5 }));
     if (this.isGone || this.overlay !== overlay) return;
@@ -121,7 +128,8 @@ export class NiivueEngine implements Engine {
     this.mask.setColormapLabel(colours(look));
     this.quietly(() => {
       this.niivue.setAtlasOutline(look.style === "outline" ? 1 : 0);
-      this.niivue.setOpacity(this.niivue.volumes.length - 1, look.opacity);
+      // The outline is always opaque; the fill under it is what the opacity is of.
+      this.niivue.setOpacity(1, look.style === "outline" ? OUTLINE_FILL : look.opacity);
     });
   }
 

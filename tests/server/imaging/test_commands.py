@@ -10,12 +10,13 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 
 from inference.volume import read_nifti
+from server.imaging import demo
 from server.imaging.models import Series, Study
 from tests.inference.dicom import images
 from tests.real_data import case_dir, dicom_dir
 from tests.server.imaging import deliveries
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def run(*arguments: str) -> dict:
@@ -72,8 +73,10 @@ def test_an_import_of_a_path_that_is_not_there_says_so(admin, tmp_path):
         run("import_series", str(tmp_path / "nowhere"))
 
 
-def test_the_demo_patient_is_made_once_and_says_that_it_is_none(admin, data_dir):
+def test_the_demo_patient_is_made_once_and_says_that_it_is_none(admin, data_dir, monkeypatch):
     pytest.importorskip("nilearn", reason="the demo patient needs nilearn: pip install nilearn")
+    monkeypatch.setattr(demo, "SHAPE", (60, 72, 28))
+    monkeypatch.setattr(demo, "SPACING_MM", (3.2, 3.2, 5.0))
 
     first = run("make_demo_patient")
     again = run("make_demo_patient", "--owner", "admin")
@@ -90,6 +93,7 @@ def test_the_demo_patient_is_made_once_and_says_that_it_is_none(admin, data_dir)
 
 
 @pytest.mark.real_data
+@pytest.mark.usefixtures("real_parser")
 def test_a_real_dicom_study_is_imported_with_its_four_sequences(admin):
     answer = run("import_series", str(dicom_dir("tcga_fg_6692")))
 

@@ -17,7 +17,7 @@ from server.imaging.errors import ResultInvalid
 from server.imaging.models import Series, Upload
 from tests.server.imaging import deliveries
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 MODEL = ModelRef(name="segresnet", version="1.0.0", sha256="cd" * 32)
 METRICS = {"stage_seconds": {"inference": 1.25, "unknown": 3.0}, "warnings": ["T1CE is thick"]}

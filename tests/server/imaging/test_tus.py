@@ -18,7 +18,7 @@ from server.imaging.errors import ChecksumMismatch, UploadBusy
 from server.imaging.models import Series, Upload, UploadBatch
 from tests.server.imaging import deliveries
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 TUS = {"Tus-Resumable": "1.0.0"}
 CHUNK = {**TUS, "Content-Type": "application/offset+octet-stream"}

@@ -21,6 +21,7 @@ from server.jobs.models import Job
 
 LOOK_AT = 500
 """How far down the queue one round looks; the rest has nobody free anyway."""
+REMEMBERED_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -34,33 +35,58 @@ class Round:
 
 def assign_round() -> Round:
     """Give out what can be given out. Every claim is a conditional update of one row, all in one transaction."""
-    if not Job.objects.filter(state=State.QUEUED).exists():
-        return Round()
     with transaction.atomic():
-        queue = _queue()
+        queue = {row.id: row for row in _queue()}
         at = services.now()
         sessions = {session.worker_id: session for session in _sessions(at)}
         workers = selectors.candidates(at, sessions=sessions.values())
-        wishes = {row.id: rows.waiting_of(row) for row in queue}
-        given = [one for one in assign(wishes.values(), workers, at=at) if _claim(one, wishes, workers, sessions, at)]
-        taken = {one.job_id for one in given}
-        left = [row for row in queue if row.id not in taken]
+        wishes = {row.id: rows.waiting_of(row) for row in queue.values()}
+        given = [
+            one
+            for one in assign(wishes.values(), workers, at=at)
+            if _claim(queue[one.job_id], wishes[one.job_id], sessions[one.worker_id], at)
+        ]
+        for one in given:
+            del queue[one.job_id]
         room = _less(workers, given)
-        for row in left:
+        _remember(room, at)
+        for row in queue.values():
             reason = waiting_reason(wishes[row.id], room, at=at)
             if row.waiting_reason != reason:
                 services.note_waiting(row.id, reason)
     return Round(
         pokes=tuple({sessions[one.worker_id].channel_name for one in given}),
-        positions=_positions(left),
-        wants_server=any(row.route == Route.SERVER for row in queue),
+        positions=_positions(list(queue.values())),
+        wants_server=any(wish.route is Route.SERVER for wish in wishes.values()),
     )
+
+
+@dataclass
+class _Memory:
+    """Who was there at the last round: good enough for the first word on a new job, and no query on a click's way."""
+
+    workers: list[Candidate] = field(default_factory=list)
+    at: datetime | None = None
+
+
+_memory = _Memory()
 
 
 def outlook(job: Job) -> WaitingReason | None:
     """Why a job that is just being queued will have to wait; None when somebody is free."""
     at = services.now()
-    return waiting_reason(rows.waiting_of(job), selectors.candidates(at), at=at)
+    if _memory.at is None or abs((at - _memory.at).total_seconds()) > REMEMBERED_SECONDS:
+        _remember(selectors.candidates(at), at)
+    return waiting_reason(rows.waiting_of(job), _memory.workers, at=at)
+
+
+def forget() -> None:
+    """The next outlook asks the database."""
+    _memory.at = None
+
+
+def _remember(workers: list[Candidate], at: datetime) -> None:
+    _memory.workers, _memory.at = workers, at
 
 
 def _queue() -> list[Job]:
@@ -78,19 +104,11 @@ def _sessions(at: datetime) -> list[WorkerSession]:
     return list(alive)
 
 
-def _claim(
-    one: Assignment,
-    wishes: Mapping[str, Waiting],
-    workers: Sequence[Candidate],
-    sessions: Mapping[str, WorkerSession],
-    at: datetime,
-) -> bool:
-    wish = wishes[one.job_id]
-    worker = next(worker for worker in workers if worker.worker_id == one.worker_id)
-    model = model_for(wish.model_name, wish.model_version, worker.models)
-    lease = services.Lease(worker_name=sessions[one.worker_id].worker.name, run_model=asdict(model) if model else None)
+def _claim(row: Job, wish: Waiting, session: WorkerSession, at: datetime) -> bool:
+    model = model_for(wish.model_name, wish.model_version, selectors.models_of(session))
+    lease = services.Lease(worker_name=session.worker.name, run_model=asdict(model) if model else None)
     try:
-        services.record(one.job_id, Leased(at=at, worker_id=one.worker_id), lease=lease)
+        services.record_on(row, Leased(at=at, worker_id=session.worker_id), lease=lease)
     except (Refused, services.RowMoved):
         return False
     return True

@@ -75,8 +75,9 @@ class Dispatcher:
     async def look(self) -> None:
         """Assign what can be assigned; on a tick first take back what ran out."""
         global _last_tick  # noqa: PLW0603  (read by the readiness check)
+        is_tick = self.seconds_to_tick() == 0.0
         try:
-            if self.seconds_to_tick() == 0.0:
+            if is_tick:
                 self._tick_at = time.monotonic() + TICK_SECONDS
                 await in_thread(housekeeping.expire)
             found = await in_thread(assigner.assign_round)
@@ -86,7 +87,7 @@ class Dispatcher:
             return
         _last_tick = time.monotonic()
         for channel_name in found.pokes:
-            await wakeups.send(channel_name, wakeups.POKE)
+            await wakeups.send(channel_name, wakeups.OFFERS)
         if found.wants_server:
             self.on_server_job()
         await self._tell_positions(found.positions)

@@ -28,7 +28,7 @@ from worker_client.protocol.identity import SUBPROTOCOL, host_of
 log = structlog.get_logger(__name__)
 
 GOING_AWAY_JITTER_SECONDS = 3.0
-NOTES = frozenset({"worker.poke", "worker.probe", "worker.alive", "worker.superseded"})
+NOTES = frozenset({"worker.poke", "worker.offers", "worker.probe", "worker.alive", "worker.superseded"})
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 

@@ -101,6 +101,7 @@ class Session:
         self._heard_at = time.monotonic()
         self._ping_at = 0.0
         self._probed_by = ""
+        self._epoch = ""
         self._rtt_ms: float | None = None
         self._offered: set[Hold] = set()
         self._answers: dict[type[Any], Callable[[Any], Awaitable[None]]] = {
@@ -152,6 +153,7 @@ class Session:
     async def _leave(self, ending: Farewell) -> None:
         if self.number:
             await in_thread(sessions.leave, self.worker_id, self.number, is_orderly=ending.is_orderly)
+            wakeups.bell.ring()
 
     async def _next(self) -> Frame | Note | None:
         """What is to be served next; None when it is time for a ping. Raises Farewell."""
@@ -176,6 +178,8 @@ class Session:
             case Frame(text=text):
                 self._heard_at = time.monotonic()
                 await self._answer(text)
+            case Note(kind="worker.offers"):
+                await self._say_offers(await in_thread(selectors.offers_for, self.worker_id))
             case Note(kind="worker.poke"):
                 await self._look()
             case Note(kind="worker.probe", reply_to=channel):
@@ -219,15 +223,15 @@ class Session:
         self._check(hello, worker, nonce)
         await self._yield_to_a_living_copy(hello)
         older = await in_thread(sessions.living_channel, hello.worker_id)
-        epoch = await in_thread(current_epoch)
-        arrival = translate.to_arrival(hello, epoch=epoch)
+        self._epoch = await in_thread(current_epoch)
+        arrival = translate.to_arrival(hello, epoch=self._epoch)
         seat = await in_thread(sessions.take_seat, arrival, node=NODE, channel_name=self.line.channel_name)
         self.worker_id, self.number = hello.worker_id, seat.session
         if older is not None:
             await wakeups.send(older, {"type": "worker.superseded"})
         kept = {hold for hold, ruling in seat.verdicts if ruling in {Ruling.KEEP, Ruling.SEND_RESULT}}
         re = hello.id or None
-        return translate.to_welcome(session=seat.session, epoch=epoch, verdicts=seat.verdicts, re=re), kept
+        return translate.to_welcome(session=seat.session, epoch=self._epoch, verdicts=seat.verdicts, re=re), kept
 
     async def _hello(self) -> m.Hello:
         while True:
@@ -279,14 +283,16 @@ class Session:
         """Say what the rows have for this worker: offers that were not said yet, and stops."""
         state, offers, stops = await in_thread(_due, self.worker_id)
         self._check_state(state)
-        epoch = await in_thread(current_epoch)
+        await self._say_offers(offers)
+        await self._say_stops(stops)
+
+    async def _say_offers(self, offers: Iterable[selectors.Offer]) -> None:
         for offer in offers:
             hold = Hold(offer.job_id, offer.fence)
             if hold not in self._offered:
                 self._offered.add(hold)
                 claim = keys.DataClaim(job=offer.job_id, fence=offer.fence, worker=self.worker_id)
-                await self.line.say(translate.to_offer(offer, epoch=epoch, token=keys.data_token(claim)))
-        await self._say_stops(stops)
+                await self.line.say(translate.to_offer(offer, epoch=self._epoch, token=keys.data_token(claim)))
 
     async def _say_stops(self, stops: Iterable[Hold]) -> None:
         for hold in stops:

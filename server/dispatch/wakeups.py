@@ -15,6 +15,9 @@ from server.dispatch.models import WorkerSession
 log = structlog.get_logger(__name__)
 
 POKE = {"type": "worker.poke"}
+"""Look at everything there is to say to the worker."""
+OFFERS = {"type": "worker.offers"}
+"""Look for offers only: the quick way of a click."""
 
 
 class Bell:

@@ -50,7 +50,8 @@ async def segment(
         model=body.model or "",
         priority=Priority(body.priority),
     )
-    snapshot = await sync_to_async(_requested)(request.auth, wish, request.headers.get("Idempotency-Key", "")[:255])
+    key = request.headers.get("Idempotency-Key", "")[:255]
+    snapshot = await sync_to_async(request_segmentation)(user=request.auth, wish=wish, idempotency_key=key)
     headers = {"Location": f"/api/mri/segmentation/jobs/{snapshot['id']}/"}
     seconds = preferred_wait(request.headers.get("Prefer", ""))
     if seconds is None:
@@ -130,10 +131,6 @@ def preferred_wait(header: str) -> float | None:
         if name.strip().lower() == "wait" and digits.isdecimal():
             return min(float(digits), settings.LIMITS.prefer_wait_seconds)
     return None
-
-
-def _requested(user: Any, wish: Wish, key: str) -> selectors.Snapshot:
-    return selectors.snapshot(request_segmentation(user=user, wish=wish, idempotency_key=key))
 
 
 def _current(job_id: str) -> selectors.Snapshot:

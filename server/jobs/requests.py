@@ -12,16 +12,18 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 
 from inference.contract import Sequence
-from server.core.effects import Append, Change, Seek
 from server.core.job import OPEN_STATES, Priority, Route
+from server.imaging.errors import SeriesNotFound
 from server.imaging.models import Series
-from server.imaging.selectors import series_for
-from server.jobs import outbox, outlook, services
+from server.imaging.selectors import studies_for
+from server.jobs import selectors, services
 from server.jobs.errors import KeyReused, SequencesUnclear
 from server.jobs.models import Job, RequestKey
 from server.jobs.rows import RANKS
+from server.jobs.selectors import Snapshot
 
 ORDER = tuple(Sequence)
 
@@ -42,8 +44,8 @@ class Wish:
         return _digest([self.series_ref, *self.sequence_refs, self.use_local, self.model, self.priority])
 
 
-def request_segmentation(*, user: Any, wish: Wish, idempotency_key: str = "") -> Job:
-    """The job for a wish: a new one, or the one that is open or was answered before.
+def request_segmentation(*, user: Any, wish: Wish, idempotency_key: str = "") -> Snapshot:
+    """The job for a wish, as a snapshot: a new one, or the one that is open or was answered before.
 
     Raises:
         SeriesNotFound: a series does not exist, or not for this user.
@@ -59,24 +61,25 @@ def request_segmentation(*, user: Any, wish: Wish, idempotency_key: str = "") ->
             return _answered_before(user, wish, idempotency_key) or _requested(user, wish, idempotency_key)
 
 
-def _answered_before(user: Any, wish: Wish, key: str) -> Job | None:
+def _answered_before(user: Any, wish: Wish, key: str) -> Snapshot | None:
     if not key:
         return None
     used = RequestKey.objects.select_related("job").filter(user=user, key=key).first()
     if used is not None and used.request_sha256 != wish.sha256:
         raise KeyReused
-    return used.job if used else None
+    return selectors.snapshot(used.job) if used else None
 
 
-def _requested(user: Any, wish: Wish, key: str) -> Job:
+def _requested(user: Any, wish: Wish, key: str) -> Snapshot:
     reference, four = _series_of(user, wish)
     route = Route.LAB if _is_local(wish) else Route.SERVER
-    name, _, version = wish.model.partition("@")
     dedupe_key = _digest(
         [reference.study_id, reference.pk, *(f"{one.pk}:{one.content_sha256}" for one in four), wish.model, route]
     )
-    job = Job.objects.filter(dedupe_key=dedupe_key, state__in=sorted(OPEN_STATES)).first()
-    if job is None:
+    open_ids = Job.objects.filter(dedupe_key=dedupe_key, state__in=sorted(OPEN_STATES)).values_list("pk", flat=True)
+    snapshot = next((selectors.position_and_snapshot(job_id)[2] for job_id in open_ids), None)
+    if snapshot is None:
+        name, _, version = wish.model.partition("@")
         job = Job(
             study_id=reference.study_id,
             series=reference,
@@ -87,15 +90,11 @@ def _requested(user: Any, wish: Wish, key: str) -> Job:
             model_name=name,
             model_version=version,
             route=route,
-            last_seq=1,
         )
-        job.waiting_reason = outlook.waiting_reason(job)
-        job.save(force_insert=True)
-        services.log_first(job)
-        outbox.publish(job, (Seek(), Append(Change.QUEUED)))
+        snapshot = services.queue(job)
     if key:
-        RequestKey.objects.create(user=user, key=key, request_sha256=wish.sha256, job=job)
-    return job
+        RequestKey.objects.create(user=user, key=key, request_sha256=wish.sha256, job_id=snapshot["id"])
+    return snapshot
 
 
 def _series_of(user: Any, wish: Wish) -> tuple[Series, tuple[Series, ...]]:
@@ -103,14 +102,29 @@ def _series_of(user: Any, wish: Wish) -> tuple[Series, tuple[Series, ...]]:
         raise SequencesUnclear(
             f"Four series are needed, one each of T1, T1CE, T2 and FLAIR; {len(wish.sequence_refs)} were named."
         )
-    found = {ref: series_for(user, ref) for ref in dict.fromkeys((wish.series_ref, *wish.sequence_refs))}
-    reference = found[wish.series_ref]
-    named = [found[ref] for ref in wish.sequence_refs]
+    shelf = _visible(user, {wish.series_ref, *wish.sequence_refs})
+    reference, *named = (_named(shelf, ref, user) for ref in (wish.series_ref, *wish.sequence_refs))
     if len({one.pk for one in named}) != len(ORDER):
         raise SequencesUnclear("The same series was named twice; four different ones are needed.")
     if {one.study_id for one in named} != {reference.study_id}:
         raise SequencesUnclear("The series belong to different studies.")
     return reference, in_sequence_order(named)
+
+
+def _visible(user: Any, refs: set[str]) -> list[Series]:
+    """All the series that the references may mean, in one query: this is the way of a click."""
+    series = Series.objects.filter(Q(pk__in=refs) | Q(uid__in=refs, is_current=True)).select_related("study")
+    if not user.is_staff:
+        series = series.filter(study__in=studies_for(user).prefetch_related(None).values("pk"))
+    return list(series)
+
+
+def _named(shelf: list[Series], ref: str, user: Any) -> Series:
+    """One series by our id or SeriesInstanceUID; one's own comes before another's of the same UID."""
+    meant = [one for one in shelf if ref in {one.pk, one.uid}]
+    if not meant:
+        raise SeriesNotFound
+    return min(meant, key=lambda one: (one.pk != ref, one.study.owner_id != user.pk, one.part, -one.revision))
 
 
 def in_sequence_order(named: Ordered[Series]) -> tuple[Series, ...]:

@@ -12,14 +12,15 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from server.core.effects import Append, Change, Effect
+from server.core.effects import Append, Change, Effect, Seek
 from server.core.events import CancelRequested, Event
 from server.core.job import HELD_STATES, State, WaitingReason
 from server.core.job import Job as JobValue
 from server.core.machine import Refused, advance
-from server.jobs import outbox, rows, selectors
+from server.jobs import outbox, outlook, rows, selectors
 from server.jobs.errors import JobNotFound
 from server.jobs.models import Job, JobEvent
+from server.jobs.selectors import Snapshot
 
 
 class RowMoved(Exception):
@@ -55,7 +56,18 @@ def record(
         JobNotFound: there is no such job.
         Refused: the rules do not allow it, or the worker speaks for an attempt that no longer counts (StaleLease).
     """
-    row = _locked(job_id)
+    return record_on(_locked(job_id), event, lease=lease, together_with=together_with)
+
+
+def record_on(
+    row: Job, event: Event, *, lease: Lease | None = None, together_with: Callable[[], object] | None = None
+) -> JobValue:
+    """The same as `record` in the caller's transaction, for a row that was read in it.
+
+    Raises:
+        Refused: the rules do not allow it.
+        RowMoved: the row was not read in this transaction.
+    """
     before = rows.value_of(row)
     after, effects = advance(before, event, settings.POLICY)
     if after != before:
@@ -115,9 +127,15 @@ def record_if_allowed(job_id: str, event: Event) -> JobValue | None:
         return None
 
 
-def log_first(row: Job) -> None:
-    """The first event of a new job; in the caller's transaction, after the row was inserted with `last_seq` 1."""
-    _log(row, [Append(Change.QUEUED)])
+@transaction.atomic(savepoint=False)
+def queue(row: Job) -> Snapshot:
+    """Insert a new job with its first event, and answer its snapshot."""
+    row.last_seq = 1
+    row.waiting_reason = outlook.waiting_reason(row)
+    row.save(force_insert=True)
+    snapshot = _log(row, [Append(Change.QUEUED)])
+    outbox.publish(row, (Seek(), Append(Change.QUEUED)))
+    return snapshot
 
 
 def _locked(job_id: str) -> Job:
@@ -148,12 +166,9 @@ def _store(
     outbox.publish(row, effects)
 
 
-def _log(row: Job, appends: list[Append]) -> None:
+def _log(row: Job, appends: list[Append]) -> Snapshot:
+    snapshot = selectors.snapshot(row) if appends else {}
     first = row.last_seq - len(appends) + 1
-    if not appends:
-        return
-    payload = selectors.snapshot(row)
-    JobEvent.objects.bulk_create(
-        JobEvent(job=row, seq=seq, kind=str(append.change), payload={**payload, "seq": seq})
-        for seq, append in enumerate(appends, start=first)
-    )
+    for seq, append in enumerate(appends, start=first):
+        JobEvent(job=row, seq=seq, kind=str(append.change), payload={**snapshot, "seq": seq}).save(force_insert=True)
+    return snapshot

@@ -33,7 +33,8 @@ _NEIGHBOURS_26 = np.ones((3, 3, 3), dtype=bool)
 def finish(found: npt.NDArray[np.float32], source: Grid, *, grid: Grid, entry: ModelEntry) -> npt.NDArray[np.uint8]:
     """The mask: probabilities (C, X, Y, Z) on `source` in, (I, J, K) uint8 of `Label` exactly on `grid` out.
 
-    Probabilities, not labels, are brought to the finer grid: a boundary then falls between coarse voxels.
+    Probabilities, not labels, are brought to the finer grid: a boundary then falls between coarse voxels (two real
+    masks to 2 mm and back: Dice .944 to .994 by probabilities, .868 to .967 by the nearest label).
     Only the box around the tumour is; outside of it no interpolation can exceed a half.
     """
     clean = without_specks(found, source, entry)
@@ -90,7 +91,8 @@ def without_specks(found: npt.NDArray[np.float32], source: Grid, entry: ModelEnt
 
 def volumes_ml(labels: npt.NDArray[np.uint8], grid: Grid) -> dict[Region, float]:
     """Volume of each region in millilitres."""
-    counts = np.bincount(labels.ravel(), minlength=len(Label))
+    # bincount would turn every byte into eight first.
+    counts = {label: np.count_nonzero(labels == label) for label in Label}
     return {region: float(sum(counts[label] for label in REGION_LABELS[region]) * grid.voxel_ml) for region in Region}
 
 

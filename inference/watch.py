@@ -5,6 +5,7 @@ Flow: 7 progress
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -29,7 +30,7 @@ def _never() -> bool:
 
 
 class Watch:
-    """Passed down through one analysis. `news` gets Progress and Preview values, in the analysis's own thread."""
+    """Passed down through one analysis. `news` gets Progress and Preview values, from any of its threads."""
 
     def __init__(
         self,
@@ -45,26 +46,34 @@ class Watch:
         self._stage = Stage.PREPROCESS
         self._fraction = 0.0
         self._progress_due = self._preview_due = float("-inf")
+        self._lock = threading.Lock()
 
     def stage(self, stage: Stage, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do `work` as `stage`: timed, announced at 0 and at 1. Raises Cancelled instead of starting if stopped."""
         self.check()
-        self._stage, self._fraction = stage, 0.0
         started = self._clock()
-        self._news(Progress(stage=stage, fraction=0.0))
+        with self._lock:
+            self._stage, self._fraction = stage, 0.0
+            self._news(Progress(stage=stage, fraction=0.0))
         done = work(*args, **kwargs)
-        self.stage_seconds[stage] = self._clock() - started
-        self._news(Progress(stage=stage, fraction=1.0))
+        with self._lock:
+            self.stage_seconds[stage], self._fraction = self._clock() - started, 1.0
+            self._news(Progress(stage=stage, fraction=1.0))
         return done
 
     def advance(self, fraction: float, *, eta_seconds: float | None = None) -> None:
         """The stage is this far, 0 to 1. Never runs backwards. Raises Cancelled if the analysis was stopped."""
         self.check()
-        now = self._clock()
-        if fraction <= self._fraction or now < self._progress_due:
-            return
-        self._fraction, self._progress_due = min(fraction, 1.0), now + PROGRESS_SECONDS
-        self._news(Progress(stage=self._stage, fraction=self._fraction, eta_seconds=eta_seconds))
+        self.expect(fraction, eta_seconds=eta_seconds)
+
+    def expect(self, fraction: float, *, eta_seconds: float | None = None) -> None:
+        """Like `advance`, from another thread than the analysis's, which alone may be stopped."""
+        with self._lock:
+            now = self._clock()
+            if fraction <= self._fraction or now < self._progress_due:
+                return
+            self._fraction, self._progress_due = min(fraction, 1.0), now + PROGRESS_SECONDS
+            self._news(Progress(stage=self._stage, fraction=self._fraction, eta_seconds=eta_seconds))
 
     def show(self, preview: Callable[[], Preview]) -> None:
         """Pass a preview on, at most twice a second; `preview` makes it, and is called only when it will be shown."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 
 import numpy as np
 import pytest
@@ -161,3 +162,36 @@ def test_a_network_that_goes_wrong_is_named(kind, error):
 
     with pytest.raises(error):
         predict(prepared((64, 64, 64)), model=model, watch=Watch())
+
+
+class Slow(torch.nn.Module):
+    """One layer that takes as long as the test wants."""
+
+    def __init__(self, until: threading.Event) -> None:
+        super().__init__()
+        self.until = until
+        self.layer = torch.nn.Identity()
+
+    def forward(self, scans: torch.Tensor) -> torch.Tensor:
+        self.until.wait(20.0)
+        return self.layer(scans[:, :3])
+
+
+def test_progress_moves_while_one_layer_takes_long():
+    """At 1 mm on two old cores a single convolution takes seconds; the bar must not look dead."""
+    enough = threading.Event()
+    seen: list[float] = []
+
+    def listen(news: Progress | Preview) -> None:
+        if isinstance(news, Progress):
+            seen.append(news.fraction)
+        if len(seen) >= 3:
+            enough.set()
+
+    model = LoadedModel(entry=bright_entry(), network=Slow(enough).eval(), device="cpu")
+
+    predict(prepared((64, 64, 64)), model=model, watch=Watch(listen))
+
+    assert enough.is_set()
+    assert seen == sorted(seen)
+    assert seen[0] > 0

@@ -95,8 +95,13 @@ def _parts_of(instances: list[Instance]) -> tuple[list[DicomSeries], list[Refusa
             fit.extend(_checked(part) for part in _by_kind(group))
         except InputInvalid as error:
             refused.append(_refusal(group, error))
-    fit.sort(key=len, reverse=True)
+    fit.sort(key=_rank)
     return [DicomSeries(facts=part[0].facts, part=place, instances=part) for place, part in enumerate(fit)], refused
+
+
+def _rank(part: tuple[Instance, ...]) -> tuple[int, str]:
+    """Largest first, and the same order whatever the order of the files: a part's number is part of its identity."""
+    return -len(part), repr((part[0].kind, part[0].orientation, part[0].position.tolist()))
 
 
 def _without_copies(instances: list[Instance]) -> list[Instance]:

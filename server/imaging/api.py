@@ -9,7 +9,7 @@ from ninja import File, Router
 from ninja.files import UploadedFile
 from ninja.responses import Status
 
-from server.imaging import selectors, services, storage
+from server.imaging import batches, selectors, services, storage
 from server.imaging.api_tus import router as tus_router
 from server.imaging.files import file_response
 from server.imaging.snapshots import series_snapshot, study_snapshot
@@ -28,7 +28,7 @@ def upload(request: HttpRequest, files: File[list[UploadedFile]], *, replace: bo
 @router.get("/uploads/batches/{batch}/", summary="What became of files uploaded one by one")
 def batch_state(request: HttpRequest, batch: str) -> dict[str, Any]:
     """The state of a batch of resumable uploads, and what was read in or refused once it is done."""
-    services.tidy()
+    batches.resume_stale()
     found = selectors.batch_for(request.auth, batch)
     return {"state": found.state, "studies": found.studies, "refused": found.refused}
 

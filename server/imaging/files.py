@@ -32,10 +32,8 @@ def file_response(
     size = path.stat().st_size
     first, last = _wanted(request, etag, size)
     is_part = (first, last) != (0, size - 1)
-    body = b"" if request.method == "HEAD" else None
-    response: HttpResponseBase = (
-        HttpResponse(body) if body is not None else StreamingHttpResponse(_pieces(path, first, last))
-    )
+    is_head = request.method == "HEAD"
+    response: HttpResponseBase = HttpResponse() if is_head else StreamingHttpResponse(_pieces(path, first, last))
     response.status_code = 206 if is_part else 200
     if is_part:
         response["Content-Range"] = f"bytes {first}-{last}/{size}"

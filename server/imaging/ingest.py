@@ -51,7 +51,8 @@ def ingest(*, owner: Any, files: Sequence[Named], is_replacement: bool = False) 
     """
     with storage.staging() as folder:
         answer = _parsed(folder, files)
-        storage.settle(folder)
+        for found in answer.series:
+            storage.settle(_staged(folder, found))
         done = _stored_once_more(owner, folder, answer, is_replacement=is_replacement)
     conflicts = [entry for entry in done.refused if entry["code"] == CONFLICT]
     if not done.series and conflicts:
@@ -116,12 +117,17 @@ def _place(
         Series.objects.filter(pk=current.pk).update(is_current=False)
     series_id = new_id()
     relative = f"series/{series_id}"
-    storage.publish(folder / found.folder, relative)
-    published.append((folder / found.folder, relative))
+    staged = _staged(folder, found)
+    storage.publish(staged, relative)
+    published.append((staged, relative))
     series = _create(series_id, study, found, relative, revision=current.revision + 1 if current else 1)
     done.series.append(series)
     kind = "series.replaced" if current else "series.added"
     topics.append(f"study:{study.pk}", kind=kind, payload={"series": series_snapshot(series)})
+
+
+def _staged(folder: Path, found: FoundSeries) -> Path:
+    return folder / Path(found.folder).name  # the child names a folder beside it, nothing else
 
 
 def _study_of(owner: Any, found: FoundStudy) -> Study:

@@ -6,17 +6,21 @@ import os
 import subprocess
 import sys
 import threading
+from tempfile import TemporaryFile
+from typing import IO
 
 import msgspec
 import structlog
 from django.conf import settings
 
-from server.imaging.parser.orders import Answer, Bounds, Order
+from server.imaging.parser.orders import Answer, Bounds, Order, ProveOrder, ReadOrder
 
 log = structlog.get_logger(__name__)
 
-_AT_ONCE = threading.BoundedSemaphore(2)
+_AT_ONCE = {ReadOrder: threading.BoundedSemaphore(2), ProveOrder: threading.BoundedSemaphore(2)}
+"""Children at a time; results do not wait for uploads."""
 _ANSWER_BYTES = 64 << 20
+_COMPLAINT_BYTES = 4096
 
 
 class ParserDied(Exception):
@@ -39,17 +43,18 @@ def bounds() -> Bounds:
 def run(order: Order) -> Answer:
     """Have one order done by a fresh child; blocks until it has answered or was killed.
 
-    At most two run at a time. The child gets no environment but what Python needs, so no secret of the server.
+    The child gets no environment but what Python needs, so no secret of the server.
 
     Raises:
         ParserDied: there is no answer.
     """
-    with _AT_ONCE:
+    with _AT_ONCE[type(order)], TemporaryFile() as out, TemporaryFile() as complaints:
         try:
             done = subprocess.run(
                 [sys.executable, "-m", "server.imaging.parser"],
                 input=msgspec.json.encode(order),
-                capture_output=True,
+                stdout=out,
+                stderr=complaints,
                 timeout=settings.LIMITS.parser_seconds,
                 cwd=settings.BASE_DIR,
                 env=_bare_environment(),
@@ -57,15 +62,28 @@ def run(order: Order) -> Answer:
             )
         except subprocess.TimeoutExpired as error:
             raise ParserDied("time") from error
-    if done.returncode != 0 or len(done.stdout) > _ANSWER_BYTES:
-        # The last line of a traceback names the exception; its message may hold a patient's data.
-        last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2].partition(":")[0]
-        log.warning("the parser child died", exit_code=done.returncode, cause=last[:80])
-        raise ParserDied(last)
+        if done.returncode != 0:
+            cause = _cause(_read(complaints, from_end=True))
+            log.warning("the parser child died", exit_code=done.returncode, cause=cause)
+            raise ParserDied(cause)
+        answer = _read(out)
     try:
-        return msgspec.json.decode(done.stdout, type=Answer)
+        return msgspec.json.decode(answer, type=Answer)
     except msgspec.MsgspecError as error:
         raise ParserDied("answer") from error
+
+
+def _read(file: IO[bytes], *, from_end: bool = False) -> bytes:
+    """What a child has written, but never more than an answer may have."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _COMPLAINT_BYTES) if from_end else 0)
+    return file.read(_ANSWER_BYTES)
+
+
+def _cause(complaints: bytes) -> str:
+    """The exception's name from the last line of a traceback; its message may hold a patient's data."""
+    last = complaints.decode(errors="replace").strip().rpartition("\n")[2]
+    return last.partition(":")[0][:80]
 
 
 def _bare_environment() -> dict[str, str]:

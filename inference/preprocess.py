@@ -29,6 +29,8 @@ MIN_FOREGROUND_ML = 10.0
 """A head holds more than a litre; less than this is an empty scan or something else."""
 MIN_COMMON_SHARE = 0.25
 WARN_COVERED_SHARE = 0.7
+MAX_BRAIN_ML = 2400.0
+"""Brains have 1,000 to 1,900 mL, in atlas space up to 2,100; a head with its skull has more than 3,000."""
 
 # If this share of the outermost voxels has one value, that value is the background of a skull-stripped scan.
 _PLAIN_BACKGROUND_SHARE = 0.5
@@ -98,7 +100,7 @@ def prepare(
         raw *= _head(raw, scans)
     for image, scan in zip(raw, scans, strict=True):
         _normalise(image, scan.sequence)
-    return Prepared(tensor=raw, grid=target, warnings=(*warnings, *_twins(scans)))
+    return Prepared(tensor=raw, grid=target, warnings=(*warnings, *_twins(scans), *_skull(raw, target)))
 
 
 def model_grid(boxes: list[Grid], grid: Grid, *, spacing_mm: float) -> Grid:
@@ -205,6 +207,13 @@ def _twins(scans: list[_Scan]) -> list[str]:
         for one, other in pairs
         if one.volume.voxels is other.volume.voxels or np.array_equal(one.volume.voxels, other.volume.voxels)
     ]
+
+
+def _skull(raw: npt.NDArray[np.float32], grid: Grid) -> list[str]:
+    seen_ml = float(np.count_nonzero(raw.any(axis=0))) * grid.voxel_ml
+    if seen_ml <= MAX_BRAIN_ML:
+        return []
+    return [f"The scans show {seen_ml:.0f} mL, more than a brain: with skull and skin the result is less reliable."]
 
 
 def _on_grid(scan: _Scan, target: Grid) -> npt.NDArray[np.float32]:

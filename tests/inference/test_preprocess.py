@@ -248,5 +248,6 @@ def test_a_clinical_case_on_four_grids_is_prepared():
     assert len({volume.voxels.shape for volume in volumes.values()}) > 1
     assert all(100 < length * 2 < 260 for length in prepared.grid.shape)
     seen = prepared.tensor != 0
+    assert any("more than a brain" in warning for warning in prepared.warnings)
     assert all(heads.dice(seen[0], other) > 0.95 for other in seen[1:])
     assert np.corrcoef(prepared.tensor[:2][:, seen.all(axis=0)])[0, 1] > 0.3  # T1 and T1CE

@@ -37,8 +37,9 @@ def create(request: HttpRequest, *, replace: bool = False) -> HttpResponse:
         metadata=tus.metadata_of(request.headers.get("Upload-Metadata", "")),
         is_replacement=replace,
     )
-    location = request.build_absolute_uri(f"{request.path.rstrip('/')}/{upload.pk}")
-    return _answer(201, {"Location": location, **_standing(upload)})
+    # Without host and scheme: behind a proxy the server may not know under which the browser sees it.
+    folder = request.path.rstrip("/")
+    return _answer(201, {"Location": f"{folder}/{upload.pk}", **_standing(upload)})
 
 
 @router.api_operation(["HEAD"], "{upload_id}", summary="Where a resumable upload stands")

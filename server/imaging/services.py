@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from server.imaging import batches, storage, tus
 from server.imaging.ingest import Ingested, ingest
-from server.imaging.models import Mask, Study, Upload
+from server.imaging.models import Mask, Series, Study, Upload
 from server.imaging.parser.orders import Named
 from server.imaging.results import ProvenFiles
 from server.topics import services as topics
@@ -52,10 +52,13 @@ def share(*, study: Study, group: Group) -> None:
 
 
 def tidy() -> None:
-    """Clear away expired uploads and staging folders, and read in again what a dead process has left half read."""
+    """Clear away what expired or what a dead process has left behind, and read in again what it left half read."""
     for upload in Upload.objects.filter(expires_at__lt=timezone.now()):
         tus.terminate(upload)
     storage.sweep()
+    storage.drop_orphans("series", known=set(Series.objects.values_list("folder", flat=True)))
+    masks = Mask.objects.values_list("report_path", flat=True)
+    storage.drop_orphans("masks", known={path.rpartition("/")[0] for path in masks})
     batches.resume_stale()
 
 

@@ -70,10 +70,15 @@ def remove(relative: str) -> None:
 
 def sweep() -> None:
     """Remove staging folders that a killed process has left behind."""
-    root = path_of("staging")
+    drop_orphans("staging", known=set())
+
+
+def drop_orphans(parent: str, *, known: set[str]) -> None:
+    """Remove folders below `parent` that no row knows and that are a day old: published, but never committed."""
+    root = path_of(parent)
     oldest = time.time() - STALE_SECONDS
     for folder in root.iterdir() if root.is_dir() else ():
-        if folder.stat().st_mtime < oldest:
+        if f"{parent}/{folder.name}" not in known and folder.stat().st_ctime < oldest:
             shutil.rmtree(folder, ignore_errors=True)
 
 

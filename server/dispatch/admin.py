@@ -114,6 +114,4 @@ class EnrolTokenAdmin(admin.ModelAdmin):
             "form": form,
             "token": token,
         }
-        answer = TemplateResponse(request, "admin/dispatch/enroltoken/new.html", context)
-        answer.headers["Cache-Control"] = "no-store"
-        return answer
+        return TemplateResponse(request, "admin/dispatch/enroltoken/new.html", context)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from inference.contract import Progress
+from inference.errors import InferenceError
 from worker_client import actions as act
 from worker_client.answers import Answer, Failure, Key, Result
 from worker_client.comeback import Verdict
@@ -29,6 +30,7 @@ from worker_client.translate import key_of
 logger = logging.getLogger(__name__)
 
 MEASURE_SECONDS = 5.0
+WARM_AGAIN_SECONDS = 60.0
 SHORTEST_PAUSE_SECONDS = 0.01
 
 
@@ -261,11 +263,16 @@ class Agent:
             await asyncio.sleep(MEASURE_SECONDS)
 
     async def _warm(self) -> None:
-        try:
-            await asyncio.to_thread(self._runner.warm)
-        except Exception:
-            # The first job will try again and tell the server what is wrong.
-            logger.exception("The analysis process could not be started")
+        """Start the analysis processes, for as long as it takes; only then is work asked for."""
+        while True:
+            try:
+                await asyncio.to_thread(self._runner.warm)
+            except (InferenceError, OSError) as error:
+                logger.error("The analysis cannot start: %s", error)  # the sentence says all
+                await asyncio.sleep(WARM_AGAIN_SECONDS)
+            else:
+                self._act(self._session.warmed())
+                return
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return self._group.create_task(work)

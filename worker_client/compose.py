@@ -44,7 +44,7 @@ def route_of(identity: Identity) -> Route:
 
 def profile_of(identity: Identity, *, config: WorkerConfig, device: Device, meter: Meter) -> Profile:
     """What this worker says of itself in `hello`."""
-    entries = Registry(config.models_folder).entries()
+    entries = [entry for entry in Registry(config.models_folder).entries() if entry.weights.is_file()]
     return Profile(
         worker_id=identity.worker_id,
         host=identity.host,
@@ -75,17 +75,14 @@ async def build(
     """A worker ready to run. Raises NothingToComputeOn."""
     device = find_device(config, meter=meter)
     outbox = Outbox(home.outbox)
-    session = Session(
-        profile_of(identity, config=config, device=device, meter=meter), answers=await asyncio.to_thread(outbox.open)
-    )
+    profile = profile_of(identity, config=config, device=device, meter=meter)
+    session = Session(profile, answers=await asyncio.to_thread(outbox.open), is_warm=False)
     cache = Cache(home.cache, cap_bytes=config.cache_bytes)
     transfer = Transfer(client, server=identity.server, cache=cache)
     boxes = tuple(
-        Sandbox(device=device.name, models_folder=config.models_folder, home=home.work) for _ in range(config.slots)
+        Sandbox(device=config.device, models_folder=config.models_folder, home=home.work) for _ in range(config.slots)
     )
-    runner = Runner(
-        boxes, transfer=transfer, cache=cache, work=home.work, device=device.name, new_id=lambda: uuid4().hex
-    )
+    runner = Runner(boxes, transfer=transfer, cache=cache, work=home.work, new_id=lambda: uuid4().hex)
     await asyncio.to_thread(runner.clean)
     agent = Agent(
         session=session,

@@ -37,6 +37,10 @@ class Box(Protocol):
     def alive(self) -> bool:
         """Whether the child runs."""
 
+    @property
+    def device(self) -> str:
+        """What the child computes on, once it has started."""
+
     def start(self) -> None:
         """Start the child."""
 
@@ -86,7 +90,6 @@ class Runner:
         transfer: Transfer,
         cache: Cache,
         work: Path,
-        device: str,
         new_id: Callable[[], str],
         artifact_max: int = 256 << 20,
     ) -> None:
@@ -94,7 +97,6 @@ class Runner:
         self._transfer = transfer
         self._cache = cache
         self._work = work
-        self._device = device
         self._new_id = new_id
         self._artifact_max = artifact_max
         self._free: asyncio.Queue[Box] = asyncio.Queue()
@@ -169,11 +171,11 @@ class Runner:
             folder = self._folder(key_of(offer))
             folder.mkdir(exist_ok=True)
             order = order_of(offer, files=files, output=folder / "mask.packed")
-            outcome = await self._compute(order, active, key=key_of(offer), audience=audience)
-        if outcome is None:
+            computed = await self._compute(order, active, key=key_of(offer), audience=audience)
+        if computed is None:
             return None
-        result = result_of(offer, outcome, result_id=self._new_id(), device=self._device)
-        return Computed(result, mask=order.output)
+        outcome, device = computed
+        return Computed(result_of(offer, outcome, result_id=self._new_id(), device=device), mask=order.output)
 
     def _folder(self, key: Key) -> Path:
         return self._work / f"{key.job}.{key.fence}"
@@ -207,7 +209,9 @@ class Runner:
             raise failures.exceptions[0] from failures
         return {sha256: task.result() for sha256, task in tasks.items()}
 
-    async def _compute(self, order: Order, active: _Active, *, key: Key, audience: Audience) -> Outcome | None:
+    async def _compute(
+        self, order: Order, active: _Active, *, key: Key, audience: Audience
+    ) -> tuple[Outcome, str] | None:
         loop = asyncio.get_running_loop()
 
         def on_news(news: News) -> None:
@@ -224,7 +228,7 @@ class Runner:
             if active.is_halted:
                 return None
             active.box = box
-            return await asyncio.to_thread(segment, box)
+            return await asyncio.to_thread(segment, box), box.device
         finally:
             active.box = None
             self._free.put_nowait(box)

@@ -3,7 +3,7 @@
 Events go in as method calls (`opened`, `received`, `tick`, `computed`, …), actions come out as values. One session
 lives as long as the process; connections come and go beneath it. Time is monotonic seconds, given by the caller.
 
-Flow: 5 receive
+Flow: 5 receive, 7 progress
 """
 
 from __future__ import annotations
@@ -36,8 +36,9 @@ _ANY_TIME = (wire.Error, wire.Bye, wire.Ping)
 class Session:
     """One worker's side of the conversation. Not thread-safe: call it from one place."""
 
-    def __init__(self, profile: Profile, *, answers: Iterable[Answer] = ()) -> None:
+    def __init__(self, profile: Profile, *, answers: Iterable[Answer] = (), is_warm: bool = True) -> None:
         self._profile = profile
+        self._is_warm = is_warm
         self._epoch = profile.epoch
         self._held = Holdings(answers)
         self._load = Load()
@@ -194,6 +195,11 @@ class Session:
         attempt.wants_token = True
         return self._ask_for_token(key)
 
+    def warmed(self) -> Actions:
+        """The analysis can start: until now no work was asked for, since every job would have failed."""
+        self._is_warm = True
+        return self._say_ready()
+
     def measured(self, load: Load) -> None:
         """How busy the machine is; goes out with the next heartbeat."""
         self._load = load
@@ -306,7 +312,8 @@ class Session:
         return [line.say(message, about=about)] if line is not None and line.is_signed_in else []
 
     def _credits(self) -> int:
-        return 0 if self.is_draining else max(0, self._profile.slots - len(self._held.jobs))
+        is_open = self._is_warm and not self.is_draining
+        return max(0, self._profile.slots - len(self._held.jobs)) if is_open else 0
 
     def _say_ready(self) -> Actions:
         line = self._line

@@ -29,6 +29,8 @@ class FakeBox:
     """An analysis process without a process: writes a fixed mask; waits at `gate` if that is closed."""
 
     error: Exception | None = None
+    start_error: Exception | None = None
+    device: str = "cpu"
     alive: bool = False
     starts: int = 0
     orders: list[Order] = field(default_factory=list)
@@ -41,6 +43,8 @@ class FakeBox:
         self.gate.set()
 
     def start(self) -> None:
+        if self.start_error is not None:
+            raise self.start_error
         self.alive = True
         self.starts += 1
 
@@ -103,6 +107,12 @@ class Caller:
         hello = await self.hear(wire.Hello)
         await self.say(wire.Welcome(id=2, session=1, epoch=EPOCH, resume=verdicts, **changes))  # type: ignore[arg-type]
         return hello
+
+    async def hear_open(self) -> wire.Ready:
+        """The worker asks for work: its analysis has started."""
+        while (ready := await self.hear(wire.Ready)).credits == 0:
+            continue
+        return ready
 
     async def drop(self) -> None:
         """Cut the line without a close frame."""

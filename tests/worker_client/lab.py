@@ -12,7 +12,7 @@ import httpx
 
 from tests.worker_client.builders import KEY, an_input, an_offer, profile
 from tests.worker_client.data_plane import DataPlane
-from tests.worker_client.fakes import FakeBox, FakeServer, fake_server
+from tests.worker_client.fakes import Caller, FakeBox, FakeServer, fake_server
 from worker_client.agent import Agent
 from worker_client.answers import Key
 from worker_client.cache import Cache
@@ -50,6 +50,13 @@ class Lab:
     home: Path
     running: asyncio.Task[None]
 
+    async def caller(self) -> Caller:
+        """The worker's connection, signed in, and asking for work."""
+        caller = await self.server.caller()
+        await caller.welcome()
+        await caller.hear_open()
+        return caller
+
 
 @asynccontextmanager
 async def a_lab(home: Path, *, box: FakeBox | None = None, plane: DataPlane | None = None, drain_seconds: float = 5.0):
@@ -77,9 +84,9 @@ def make_agent(
     cache = Cache(home / "cache", cap_bytes=1 << 20)
     transfer = Transfer(client, server="http://server.localhost", cache=cache, wait=no_pause)
     outbox = Outbox(home / "outbox")
-    runner = Runner((box,), transfer=transfer, cache=cache, work=home / "work", device="cpu", new_id=lambda: "result-1")
+    runner = Runner((box,), transfer=transfer, cache=cache, work=home / "work", new_id=lambda: "result-1")
     return Agent(
-        session=Session(profile(), answers=outbox.open()),
+        session=Session(profile(), answers=outbox.open(), is_warm=False),
         link=Link(Route(server.url, uses_proxy=False), luck=lambda: 0.0),
         runner=runner,
         transfer=transfer,

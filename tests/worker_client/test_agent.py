@@ -7,7 +7,7 @@ import hashlib
 
 import pytest
 
-from inference.errors import ChildDied, InputInvalid
+from inference.errors import ChildDied, DeviceUnavailable, InputInvalid
 from tests.worker_client.builders import IDENTITY, KEY, an_input, an_offer
 from tests.worker_client.data_plane import DataPlane, answer
 from tests.worker_client.fakes import MASK, FakeBox
@@ -20,8 +20,7 @@ from worker_client.protocol import messages as wire
 
 async def test_from_offer_to_acknowledged_result(tmp_path):
     async with a_lab(tmp_path) as lab:
-        caller = await lab.server.caller()
-        await caller.welcome()
+        caller = await lab.caller()
         await caller.say(full_offer())
 
         accept = await caller.hear(wire.JobAccept)
@@ -47,8 +46,7 @@ async def test_from_offer_to_acknowledged_result(tmp_path):
 
 async def test_the_analysis_gets_the_files_and_the_grid_that_the_offer_names(tmp_path):
     async with a_lab(tmp_path) as lab:
-        caller = await lab.server.caller()
-        await caller.welcome()
+        caller = await lab.caller()
         await caller.say(full_offer())
         await caller.hear(wire.JobResult)
 
@@ -66,8 +64,7 @@ async def test_stages_and_a_preview_are_told_on_the_way(tmp_path):
     box = FakeBox()
     box.gate.clear()
     async with a_lab(tmp_path, box=box) as lab:
-        caller = await lab.server.caller()
-        await caller.welcome()
+        caller = await lab.caller()
         await caller.say(full_offer())
 
         preview = await caller.hear(wire.JobPreview)
@@ -79,9 +76,7 @@ async def test_stages_and_a_preview_are_told_on_the_way(tmp_path):
 
 async def test_the_analysis_process_is_warm_before_the_first_job(tmp_path):
     async with a_lab(tmp_path) as lab:
-        caller = await lab.server.caller()
-        await caller.welcome()
-        await caller.hear(wire.Ready)
+        caller = await lab.caller()
         await caller.say(full_offer())
         await caller.hear(wire.JobResult)
 
@@ -89,12 +84,23 @@ async def test_the_analysis_process_is_warm_before_the_first_job(tmp_path):
     assert lab.box.is_closed
 
 
+async def test_a_worker_whose_analysis_cannot_start_delivers_what_it_owes_and_asks_for_no_work(tmp_path, caplog):
+    box = FakeBox(start_error=DeviceUnavailable("There is no device 'cuda:0' on this machine."))
+    async with a_lab(tmp_path, box=box) as lab:
+        caller = await lab.server.caller()
+        await caller.welcome()
+
+        ready = await caller.hear(wire.Ready)
+
+    assert ready.credits == 0
+    assert "There is no device" in caplog.text
+
+
 async def test_a_cut_line_does_not_disturb_the_analysis(tmp_path):
     box = FakeBox()
     box.gate.clear()
     async with a_lab(tmp_path, box=box) as lab:
-        first = await lab.server.caller()
-        await first.welcome()
+        first = await lab.caller()
         await first.say(full_offer())
         await asyncio.to_thread(box.begun.wait, 5)
         await first.drop()
@@ -112,8 +118,7 @@ async def test_a_cut_line_does_not_disturb_the_analysis(tmp_path):
 async def test_a_result_that_nobody_acknowledged_is_delivered_by_the_next_process(tmp_path):
     """kill -9 after the mask was computed: no work is done twice."""
     async with a_lab(tmp_path) as lab:
-        caller = await lab.server.caller()
-        await caller.welcome()
+        caller = await lab.caller()
         await caller.say(full_offer())
         await caller.hear(wire.JobResult)
 
@@ -133,8 +138,7 @@ async def test_a_result_that_nobody_acknowledged_is_delivered_by_the_next_proces
 
 async def test_an_upload_that_was_cut_off_goes_on_at_the_servers_offset_in_the_next_process(tmp_path):
     async with a_lab(tmp_path) as lab:
-        caller = await lab.server.caller()
-        await caller.welcome()
+        caller = await lab.caller()
         await caller.say(full_offer())
         await caller.hear(wire.JobResult)
     lab.plane.uploads["up-1"] = bytearray(MASK[:5])
@@ -153,8 +157,7 @@ async def test_a_cancel_stops_the_analysis_and_is_confirmed(tmp_path):
     box = FakeBox()
     box.gate.clear()
     async with a_lab(tmp_path, box=box) as lab:
-        caller = await lab.server.caller()
-        await caller.welcome()
+        caller = await lab.caller()
         await caller.say(full_offer())
         await asyncio.to_thread(box.begun.wait, 5)
 
@@ -171,8 +174,7 @@ async def test_a_cancel_while_fetching_needs_no_analysis(tmp_path):
     plane = DataPlane(artifacts=scans())
     plane.faults.extend([answer(503)] * 100_000)
     async with a_lab(tmp_path, plane=plane) as lab:
-        caller = await lab.server.caller()
-        await caller.welcome()
+        caller = await lab.caller()
         await caller.say(full_offer())
         await caller.hear(wire.JobAccept)
 
@@ -193,8 +195,7 @@ async def test_a_cancel_while_fetching_needs_no_analysis(tmp_path):
 )
 async def test_what_went_wrong_is_told_in_a_safe_sentence(tmp_path, error, code, retryable):
     async with a_lab(tmp_path, box=FakeBox(error=error)) as lab:
-        caller = await lab.server.caller()
-        await caller.welcome()
+        caller = await lab.caller()
         await caller.say(full_offer())
 
         failed = await caller.hear(wire.JobFailed)
@@ -210,8 +211,7 @@ async def test_what_went_wrong_is_told_in_a_safe_sentence(tmp_path, error, code,
 async def test_the_next_job_is_done_after_one_that_failed(tmp_path):
     box = FakeBox(error=ChildDied("It died."))
     async with a_lab(tmp_path, box=box) as lab:
-        caller = await lab.server.caller()
-        await caller.welcome()
+        caller = await lab.caller()
         await caller.say(full_offer())
         await caller.hear(wire.JobFailed)
         box.error = None
@@ -226,8 +226,7 @@ async def test_an_input_outside_the_server_is_refused(tmp_path):
     foreign = an_input("T1")
     foreign = type(foreign)(**{n: getattr(foreign, n) for n in foreign.__struct_fields__} | {"url": "http://evil/x"})
     async with a_lab(tmp_path) as lab:
-        caller = await lab.server.caller()
-        await caller.welcome()
+        caller = await lab.caller()
         await caller.say(an_offer(inputs=(foreign,)))
 
         failed = await caller.hear(wire.JobFailed)
@@ -239,8 +238,7 @@ async def test_an_input_outside_the_server_is_refused(tmp_path):
 async def test_a_mask_that_the_server_never_takes_becomes_a_failure(tmp_path):
     plane = DataPlane(artifacts=scans())
     async with a_lab(tmp_path, plane=plane) as lab:
-        caller = await lab.server.caller()
-        await caller.welcome()
+        caller = await lab.caller()
         lab.box.gate.clear()
         await caller.say(full_offer())
         await asyncio.to_thread(lab.box.begun.wait, 5)
@@ -258,8 +256,7 @@ async def test_a_full_disk_is_a_failure_that_may_be_tried_elsewhere(tmp_path, mo
 
     monkeypatch.setattr(Outbox, "store", full)
     async with a_lab(tmp_path) as lab:
-        caller = await lab.server.caller()
-        await caller.welcome()
+        caller = await lab.caller()
         await caller.say(full_offer())
 
         failed = await caller.hear(wire.JobFailed)
@@ -270,9 +267,7 @@ async def test_a_full_disk_is_a_failure_that_may_be_tried_elsewhere(tmp_path, mo
 
 async def test_an_idle_worker_ends_at_once_when_it_drains(tmp_path):
     async with a_lab(tmp_path) as lab:
-        caller = await lab.server.caller()
-        await caller.welcome()
-        await caller.hear(wire.Ready)
+        caller = await lab.caller()
 
         lab.agent.drain()
 
@@ -285,8 +280,7 @@ async def test_a_worker_finishes_its_job_before_it_ends(tmp_path):
     box = FakeBox()
     box.gate.clear()
     async with a_lab(tmp_path, box=box) as lab:
-        caller = await lab.server.caller()
-        await caller.welcome()
+        caller = await lab.caller()
         await caller.say(full_offer())
         await caller.hear(wire.JobPreview)
 
@@ -304,8 +298,7 @@ async def test_a_job_that_would_take_too_long_is_given_back(tmp_path):
     box = FakeBox()
     box.gate.clear()
     async with a_lab(tmp_path, box=box, drain_seconds=1.0) as lab:
-        caller = await lab.server.caller()
-        await caller.welcome()
+        caller = await lab.caller()
         await caller.say(full_offer())
         await caller.hear(wire.JobPreview)
 
@@ -325,8 +318,7 @@ async def test_a_worker_can_be_told_to_end_before_it_has_connected(tmp_path):
 
 async def test_a_revoked_worker_ends_with_the_servers_words(tmp_path):
     async with a_lab(tmp_path) as lab:
-        caller = await lab.server.caller()
-        await caller.welcome()
+        caller = await lab.caller()
         await caller.say(wire.Bye(code=4510, reason="revoked", reconnect=False))
         await caller.close(4510)
 

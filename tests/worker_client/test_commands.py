@@ -153,7 +153,7 @@ async def test_the_program_connects_drains_on_sigterm_and_ends_with_zero(tmp_pat
             async with asyncio.timeout(20):
                 _, errors = await process.communicate()
 
-    assert (hello.worker_id, ready.credits) == ("w1", 1)
+    assert (hello.worker_id, ready.draining) == ("w1", False)
     assert hello.caps.models
     assert hello.software.python.startswith("3.")
     assert bye.reason == "the worker shuts down"

@@ -5,15 +5,18 @@ from __future__ import annotations
 from tests.worker_client.builders import (
     IDENTITY,
     KEY,
+    Talk,
     a_result,
     an_offer,
     computing,
+    profile,
     signed_in,
 )
 from worker_client.actions import Begin, Halt, HangUp
 from worker_client.answers import Key
 from worker_client.profile import Load
 from worker_client.protocol import messages as wire
+from worker_client.session import Session
 
 OTHER = Key("01OTHER", 1)
 
@@ -30,6 +33,16 @@ def test_an_offer_is_accepted_before_it_is_begun_and_takes_a_credit():
     (accept,) = talk.said(wire.JobAccept)
     assert (accept.job, accept.fence, accept.re) == ("01JOB", 1, 7)
     assert [ready.credits for ready in talk.said(wire.Ready)] == [0]
+
+
+def test_no_work_is_asked_for_before_the_analysis_can_start():
+    talk = Talk(Session(profile(), is_warm=False)).sign_in()
+    before = [ready.credits for ready in talk.said(wire.Ready)]
+
+    talk.actions = talk.session.warmed()
+
+    assert before == [0]
+    assert [ready.credits for ready in talk.said(wire.Ready)] == [1]
 
 
 def test_an_offer_without_a_free_slot_is_declined_and_the_credits_are_said_again():

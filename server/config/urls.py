@@ -6,7 +6,6 @@ from django.urls import include, path
 from server.config.api import api
 from server.config.health import healthz, readyz
 from server.config.metrics import metrics
-from server.imaging.urls import urlpatterns as imaging_urls
 
 admin.site.site_header = "Segwire"
 admin.site.site_title = "Segwire"
@@ -16,7 +15,6 @@ urlpatterns = [
     path("healthz", healthz),
     path("readyz", readyz),
     path("metrics", metrics),
-    path("api/mri/", include(imaging_urls)),
     path("api/", api.urls),
     path("admin/", admin.site.urls),
     path("i18n/", include("django.conf.urls.i18n")),

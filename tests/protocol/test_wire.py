@@ -71,7 +71,7 @@ def test_a_type_of_a_newer_peer_is_named_with_its_id() -> None:
         '{"t":"job.accept","job":"","fence":1}',
         '{"t":"job.accept","job":"a","fence":0}',
         "[" * 60_000,
-        b'{"t":"ready","credits":1,"\xff":1}',
+        b'{"t":"error","code":"\xff"}',
         "\ud800",
     ],
 )

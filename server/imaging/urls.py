@@ -1,5 +1,0 @@
-"""Addresses of imaging beside its API router: none."""
-
-from django.urls import URLPattern
-
-urlpatterns: list[URLPattern] = []

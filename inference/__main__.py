@@ -77,7 +77,9 @@ def analyse(options: argparse.Namespace) -> Written:
             outcome = sandbox.segment(order, display.news)
             display.show("write", 0.0)
             mask = _on_reference(unpack(order.output, outcome.mask), reference)
-            return _write(mask, outcome, sources, reference, folder=options.out)
+            written = _write(mask, outcome, sources, reference, folder=options.out)
+            display.show("write", 1.0)
+            return written
     finally:
         sandbox.close()
 

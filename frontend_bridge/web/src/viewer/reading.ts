@@ -88,7 +88,9 @@ export class Reading {
     const ids = this.slots.ids;
     const study = this.study;
     if (!ids || !study) return;
+    const before = this.job;
     this.analysis.setAsked(true);
+    this.clearMask();
     try {
       const reference = this.slots.slots.T1CE?.id ?? ids[0];
       const job = await this.client.request(reference, { sequenceSeriesIds: ids, useLocal });
@@ -96,6 +98,7 @@ export class Reading {
       this.follow(job.id, job);
       this.analysis.setJobs(await this.client.jobs(study.id));
     } catch (error) {
+      if (before) this.follow(before.id);
       this.analysis.setTrouble(() => t("failedStart", { reason: sentenceOf(error) }));
     } finally {
       this.analysis.setAsked(false);

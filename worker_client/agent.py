@@ -21,7 +21,7 @@ from worker_client.link import Link
 from worker_client.outbox import Outbox
 from worker_client.profile import Load
 from worker_client.protocol.errors import ProtocolError
-from worker_client.protocol.messages import FromServer, JobOffer, JobPreview
+from worker_client.protocol.messages import Bye, FromServer, JobOffer, JobPreview
 from worker_client.runner import Computed, Runner
 from worker_client.session import Session
 from worker_client.transfer import DataToken, Parcel, Transfer
@@ -107,10 +107,12 @@ class Agent:
 
     def received(self, message: FromServer) -> None:
         """A message came."""
+        if isinstance(message, Bye):
+            logger.warning("The server says goodbye: %s", message.reason, extra={"code": message.code})
         was_signed_in = self._session.is_signed_in
         self._act(self._session.received(message, at=self._now()))
         if self._session.is_signed_in and not was_signed_in:
-            logger.info("Connected and ready for work")
+            logger.info("Connected")
 
     def garbled(self, error: ProtocolError) -> None:
         """A frame came that is no message."""
@@ -271,6 +273,7 @@ class Agent:
                 logger.error("The analysis cannot start: %s", error)  # the sentence says all
                 await asyncio.sleep(WARM_AGAIN_SECONDS)
             else:
+                logger.info("Ready for work")
                 self._act(self._session.warmed())
                 return
 

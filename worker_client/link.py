@@ -113,6 +113,7 @@ class Link:
         self._backoff = Backoff()
         self._outgoing: Outgoing | None = None
         self._is_over = asyncio.Event()
+        self._is_away = False
 
     def send(self, message: wire.FromWorker) -> None:
         """Queue a message on the present connection; without one it is dropped, as the session starts anew then."""
@@ -144,11 +145,13 @@ class Link:
             socket = await open_socket(self._route)
         except (OSError, WebSocketException, EOFError) as error:
             status = error.response.status_code if isinstance(error, InvalidStatus) else None
-            logger.warning("The server could not be reached: %s", _cause(error))
+            # Once is news; a server that stays away for an hour is not news every few seconds.
+            logger.log(logging.INFO if self._is_away else logging.WARNING, "No connection: %s", _cause(error))
+            self._is_away = True
             self._backoff.ended(signed_in_seconds=0.0, status=status)
             return owner.closed(code=NO_CLOSE_FRAME, reason="")
         loop = asyncio.get_running_loop()
-        self._outgoing = Outgoing()
+        self._outgoing, self._is_away = Outgoing(), False
         owner.opened()
         try:
             async with socket, asyncio.TaskGroup() as group:

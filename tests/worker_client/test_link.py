@@ -139,7 +139,7 @@ async def test_no_answer_to_the_handshake_is_final(status):
         assert owner.ends == [1006, 1006]
 
 
-async def test_a_server_that_is_not_there_yet_is_found_later():
+async def test_a_server_that_is_not_there_yet_is_asked_again_and_missed_once_in_the_log(caplog):
     async with fake_server() as server:
         port = server.port
     async with linked(f"ws://127.0.0.1:{port}/ws/worker/") as (owner, running):
@@ -147,6 +147,7 @@ async def test_a_server_that_is_not_there_yet_is_found_later():
             await owner.ended.acquire()
 
         assert not running.done()
+    assert sum(record.levelname == "WARNING" for record in caplog.records) == 1
 
 
 async def test_an_unknown_message_is_answered_and_the_line_stays():

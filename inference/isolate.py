@@ -58,8 +58,8 @@ LEAVE_SECONDS = 5.0
 _PASSED_ON = ("PATH", "HOME", "USERPROFILE", "LANG", "TZ", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "VIRTUAL_ENV")
 _PASSED_ON_PREFIXES = ("LC_", "LD_LIBRARY", "DYLD_", "CUDA_", "NVIDIA_", "XDG_", "PYTORCH_", "OMP_", "KMP_", "GOMP_")
 
-# glibc gives large blocks back to the system and faults them in again at every layer; keeping them halves the
-# time of a network (measured 20.8 s against 10.0 s for a window of 240 x 240 x 155).
+# glibc gives large blocks back to the system and faults them in again at every layer. Kept, a window of
+# 160 x 192 x 160 takes 0.5 instead of 2.1 s of system time beside 5.5 s of computing.
 _ALLOCATOR = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 34),

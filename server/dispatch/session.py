@@ -146,7 +146,8 @@ class Session:
             self._offered = kept
             await self.line.say(welcome)
             await self._look()
-            self._heard_at = self._ping_at = time.monotonic()
+            self._heard_at = time.monotonic()
+            await self._measure_round_trip()
             while True:
                 await self._serve(await self._next())
 
@@ -173,8 +174,7 @@ class Session:
     async def _serve(self, item: Frame | Note | None) -> None:
         match item:
             case None:
-                self._ping_at = time.monotonic() + PING_SECONDS
-                await self.line.say(m.Ping(ts=time.monotonic()))
+                await self._measure_round_trip()
             case Frame(text=text):
                 self._heard_at = time.monotonic()
                 await self._answer(text)
@@ -184,11 +184,15 @@ class Session:
                 await self._look()
             case Note(kind="worker.probe", reply_to=channel):
                 self._probed_by = channel
-                await self.line.say(m.Ping(ts=time.monotonic()))
+                await self._measure_round_trip()
             case Note(kind="worker.superseded"):
                 raise farewell(
                     CloseCode.SUPERSEDED, "a newer session has taken over", retry_seconds=SUPERSEDED_RETRY_SECONDS
                 )
+
+    async def _measure_round_trip(self) -> None:
+        self._ping_at = time.monotonic() + PING_SECONDS
+        await self.line.say(m.Ping(ts=time.monotonic()))
 
     async def _answer(self, text: str) -> None:
         try:

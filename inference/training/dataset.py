@@ -20,9 +20,9 @@ from inference.training.simulate import SimulatedPatient, simulate_patient
 SPACING_MM = (2.0, 2.0, 2.0)
 WINDOW = (64, 64, 64)
 SKULL_SHARE = 0.2  # of the patients: what the network sees of a scan that nobody stripped
-REUSE = 2  # distortions of a patient, who costs more than a training step to simulate
-WINDOWS = 3  # cut from each distortion
 TUMOUR_WINDOWS = 0.65  # of the windows lie around a tumour, when there is one
+POOL = 32  # patients to draw windows from: neighbouring steps must not see the same head
+WINDOWS_A_PATIENT = 8  # a patient costs several training steps to simulate
 
 
 @dataclass(frozen=True)
@@ -69,26 +69,37 @@ class Examples(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
         rng = np.random.default_rng([self._seed, worker.id if worker else 0])
         heads = self._sources.anatomies()
         odds = np.array([share for _, share in heads])
+        pool: list[Field] = []
         while True:
             anatomy = heads[int(rng.choice(len(heads), p=odds / odds.sum()))][0]
             is_stripped = rng.uniform() > SKULL_SHARE
             patient = simulate_patient(rng, anatomy=anatomy, spacing_mm=SPACING_MM, is_stripped=is_stripped)
-            for _ in range(REUSE):
-                yield from examples_of(rng, patient)
+            pool.append(study_of(rng, patient))
+            if len(pool) > POOL:
+                pool.pop(int(rng.integers(POOL)))
+            for _ in range(WINDOWS_A_PATIENT):
+                yield window_of(rng, pool[int(rng.integers(len(pool)))])
 
 
-def examples_of(rng: np.random.Generator, patient: SimulatedPatient) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Windows of one distorted view of a patient, some mirrored left to right."""
+def study_of(rng: np.random.Generator, patient: SimulatedPatient) -> Field:
+    """(7, X, Y, Z) float32: four z-scored sequences and the three region masks of one patient."""
     scans, truth = _imperfect(rng, patient)
-    image = np.stack([zscore_nonzero(_remapped(rng, scans[sequence])) for sequence in Sequence])
-    image *= np.exp(rng.uniform(-0.1, 0.1, (4, 1, 1, 1))).astype(np.float32)
-    stacked = np.concatenate([image, region_masks(truth)])
-    for _ in range(WINDOWS):
-        window = _window(rng, stacked, truth=truth)
-        if rng.uniform() < 0.5:
-            window = window[:, ::-1]
-        window = np.ascontiguousarray(window, np.float32)
-        yield torch.from_numpy(window[:4]), torch.from_numpy(window[4:])
+    image = [zscore_nonzero(scans[sequence]) for sequence in Sequence]
+    return np.concatenate([np.stack(image), region_masks(truth)])
+
+
+def window_of(rng: np.random.Generator, study: Field) -> tuple[torch.Tensor, torch.Tensor]:
+    """A window of a study, its contrast bent a little, half of the time mirrored left to right."""
+    window = _window(rng, study)
+    image = window[:4]
+    inside = image != 0
+    bend, gain, shift = (rng.uniform(-reach, reach, (4, 1, 1, 1)) for reach in (0.06, 0.12, 0.12))
+    image = np.where(inside, image + bend * (np.clip(image, -3, 3) ** 2 - 1), 0) * np.exp(gain) + shift * inside
+    window[:4] = image
+    if rng.uniform() < 0.5:
+        window = window[:, ::-1]
+    window = np.ascontiguousarray(window, np.float32)
+    return torch.from_numpy(window[:4]), torch.from_numpy(window[4:])
 
 
 def region_masks(labels: npt.NDArray[np.uint8]) -> Field:
@@ -124,24 +135,18 @@ def _imperfect(
     return scans, truth
 
 
-def _remapped(rng: np.random.Generator, scan: Field) -> Field:
-    """A random gamma over the brain's own range of brightness."""
-    inside = scan > 0
-    top = float(np.percentile(scan[inside], 99.5))
-    return np.asarray(np.where(inside, np.maximum(scan / top, 1e-4) ** np.exp(rng.uniform(-0.2, 0.2)), 0), np.float32)
-
-
-def _window(rng: np.random.Generator, stacked: Field, *, truth: npt.NDArray[np.uint8]) -> Field:
+def _window(rng: np.random.Generator, stacked: Field) -> Field:
     """A window of (C, X, Y, Z), zero-padded where it reaches out: around a tumour voxel, or anywhere in the head."""
-    inside = truth > 0 if truth.any() and rng.uniform() < TUMOUR_WINDOWS else stacked[0] != 0
+    shape = np.asarray(stacked.shape[1:])
+    inside = stacked[4] > 0 if stacked[4].any() and rng.uniform() < TUMOUR_WINDOWS else stacked[0] != 0
     places = np.flatnonzero(inside)
-    centre = np.array(np.unravel_index(places[rng.integers(len(places))], truth.shape))
+    centre = np.array(np.unravel_index(places[rng.integers(len(places))], stacked.shape[1:]))
     half = np.asarray(WINDOW) // 2
     start = centre - half + rng.integers(-half // 2, half // 2 + 1)
     # Keep to the head where possible: at work, windows do not reach out of a head larger than they are.
-    start = np.clip(start, np.minimum(0, np.asarray(truth.shape) - WINDOW), np.maximum(0, truth.shape - half * 2))
+    start = np.clip(start, np.minimum(0, shape - WINDOW), np.maximum(0, shape - WINDOW))
     out = np.zeros((stacked.shape[0], *WINDOW), np.float32)
-    low, high = np.maximum(start, 0), np.minimum(start + WINDOW, truth.shape)
+    low, high = np.maximum(start, 0), np.minimum(start + WINDOW, shape)
     source = tuple(slice(int(first), int(last)) for first, last in zip(low, high, strict=True))
     target = tuple(slice(int(first), int(last)) for first, last in zip(low - start, high - start, strict=True))
     out[(slice(None), *target)] = stacked[(slice(None), *source)]

@@ -68,7 +68,7 @@ class Schedule:
     minutes: float
     peak_rate: float = 1e-3
     warmup: float = 0.02
-    averaging: float = 0.995
+    averaging: float = 0.99
 
     def rate(self, fraction: float) -> float:
         """Learning rate after this fraction of the time: linear warm-up, then a cosine down to 1 % of the peak."""

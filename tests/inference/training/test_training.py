@@ -12,7 +12,7 @@ from inference.contract import Grid, Label, Sequence
 from inference.models.networks import NetworkSpec, build
 from inference.models.registry import Registry
 from inference.preprocess import prepare
-from inference.training.dataset import WINDOW, examples_of, region_masks, zscore_nonzero
+from inference.training.dataset import WINDOW, region_masks, study_of, window_of, zscore_nonzero
 from inference.training.evaluate import evaluate_folder, region_dice
 from inference.training.publish import publish
 from inference.training.simulate import Kind, simulate_patient
@@ -25,7 +25,7 @@ def test_an_example_is_a_window_of_normalised_scans_and_nested_regions():
     rng = np.random.default_rng(0)
     patient = simulate_patient(rng, anatomy=small_anatomy(), spacing_mm=(4.0, 4.0, 4.0), kinds=[Kind.RING])
 
-    image, regions = next(examples_of(rng, patient))
+    image, regions = window_of(rng, study_of(rng, patient))
 
     assert image.shape == (4, *WINDOW)
     assert regions.shape == (3, *WINDOW)

@@ -33,6 +33,7 @@ class FakeBox:
     device: str = "cpu"
     alive: bool = False
     starts: int = 0
+    tries: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     orders: list[Order] = field(default_factory=list)
     gate: threading.Event = field(default_factory=threading.Event)
     begun: threading.Event = field(default_factory=threading.Event)
@@ -43,6 +44,7 @@ class FakeBox:
         self.gate.set()
 
     def start(self) -> None:
+        self.tries.release()
         if self.start_error is not None:
             raise self.start_error
         self.alive = True

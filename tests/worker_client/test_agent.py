@@ -12,6 +12,7 @@ from tests.worker_client.builders import IDENTITY, KEY, an_input, an_offer
 from tests.worker_client.data_plane import DataPlane, answer
 from tests.worker_client.fakes import MASK, FakeBox
 from tests.worker_client.lab import ROLES, a_lab, full_offer, held, scans, wait_until_gone
+from worker_client import agent as agent_module
 from worker_client.answers import Key
 from worker_client.errors import ServerForbids
 from worker_client.outbox import Outbox
@@ -84,15 +85,20 @@ async def test_the_analysis_process_is_warm_before_the_first_job(tmp_path):
     assert lab.box.is_closed
 
 
-async def test_a_worker_whose_analysis_cannot_start_delivers_what_it_owes_and_asks_for_no_work(tmp_path, caplog):
+async def test_a_worker_whose_analysis_cannot_start_asks_for_no_work_and_tries_again(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(agent_module, "WARM_AGAIN_SECONDS", 0.0)
     box = FakeBox(start_error=DeviceUnavailable("There is no device 'cuda:0' on this machine."))
     async with a_lab(tmp_path, box=box) as lab:
         caller = await lab.server.caller()
         await caller.welcome()
 
         ready = await caller.hear(wire.Ready)
+        for _ in range(2):
+            await asyncio.to_thread(box.tries.acquire, timeout=5)
+        box.start_error = None
+        reopened = await caller.hear_open()
 
-    assert ready.credits == 0
+    assert (ready.credits, reopened.credits) == (0, 1)
     assert "There is no device" in caplog.text
 
 

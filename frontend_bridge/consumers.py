@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -36,6 +37,28 @@ async def _in_thread(function: Callable, *args: Any) -> Any:
     return await database_sync_to_async(function, thread_sensitive=False, executor=READERS)(*args)
 
 
+class _Sweep:
+    """One look at the positions of everything that is followed in this process, shared by all its sockets."""
+
+    def __init__(self) -> None:
+        self._looked_at = 0.0
+        self._asked: set[str] = set()
+        self._found: dict[str, feeds.Position] = {}
+
+    async def positions(self, names: list[str]) -> dict[str, feeds.Position]:
+        """At most `SWEEP_SECONDS` old: a change that is younger has its poke, or the next look."""
+        now = time.monotonic()
+        if now - self._looked_at > SWEEP_SECONDS or not self._asked.issuperset(names):
+            followed = {topic for one in live_sockets if isinstance(one, SegmentationConsumer) for topic in one.topics}
+            self._looked_at, self._asked = now, followed | set(names)
+            self._found = await _in_thread(feeds.positions, self._asked)
+        return {name: self._found[name] for name in names if name in self._found}
+
+
+SWEEP_SECONDS = 4.0
+_sweep = _Sweep()
+
+
 class _Reading:
     """The feeds, read through the bounded threads."""
 
@@ -52,7 +75,7 @@ class _Reading:
         return await _in_thread(feeds.since, topic, seq)
 
     async def positions(self, names: list[str]) -> dict[str, feeds.Position]:
-        return await _in_thread(feeds.positions, names)
+        return await _sweep.positions(names)
 
     async def mask_file(self, job_id: str) -> feeds.MaskFile | None:
         return await _in_thread(feeds.mask_file, job_id)
@@ -69,6 +92,11 @@ class SegmentationConsumer(AsyncWebsocketConsumer):
         self.rhythm = rhythm or Rhythm()
         self.conversation: Conversation | None = None
         self._serving: asyncio.Task[None] | None = None
+
+    @property
+    def topics(self) -> list[str]:
+        """What this socket follows."""
+        return self.conversation.topics if self.conversation is not None else []
 
     async def __call__(self, scope: dict[str, Any], receive: Callable, send: Callable) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -155,8 +183,6 @@ class SegmentationConsumer(AsyncWebsocketConsumer):
         await self.close(bye.code)
 
     async def _leave_groups(self) -> None:
-        if self.conversation is None:
-            return
-        for topic in self.conversation.topics:
+        for topic in self.topics:
             with contextlib.suppress(Exception):  # the layer may be away; its entries run out by themselves
                 await self.leave(topic)

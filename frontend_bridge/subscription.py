@@ -40,7 +40,7 @@ class Subscription:
         """Compare with the log as it is; False when this is another life of the log and nothing here holds."""
         if not self.epoch:
             self.epoch = epoch
-        if epoch != self.epoch or seq < self.seq:
+        if epoch != self.epoch:
             return False
         self.is_behind = self.is_behind or seq > self.seq
         return True

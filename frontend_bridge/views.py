@@ -6,6 +6,8 @@ from typing import Any
 
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.contrib.auth.views import LoginView
+from django.utils.decorators import method_decorator
+from django.views.decorators.cache import never_cache
 from django.views.generic import TemplateView
 
 
@@ -16,6 +18,7 @@ class SignIn(LoginView):
     redirect_authenticated_user = True
 
 
+@method_decorator(never_cache, name="dispatch")
 class Viewer(LoginRequiredMixin, TemplateView):
     """The viewer page of a signed-in person."""
 

@@ -1,4 +1,4 @@
-/** Bringing files in: drop anywhere on the list, or choose files or a folder. */
+/** Bringing files in: drop them anywhere, or choose files or a folder. */
 
 import type { SegmentationClient, UploadAnswer } from "../client";
 import { h, replace, show, text } from "./dom";
@@ -51,18 +51,19 @@ export class Adder {
     onLanguage(() => text(this.status, this.line()));
   }
 
-  /** Take drops anywhere on `area`. */
-  listen(area: HTMLElement): void {
-    area.addEventListener("dragover", (event) => {
+  /** Take drops anywhere on the page, which would otherwise leave it for the file, and light up `place`. */
+  listen(place: HTMLElement): void {
+    const page = document.documentElement;
+    page.addEventListener("dragover", (event) => {
       event.preventDefault();
-      area.classList.add("dropping");
+      place.classList.add("dropping");
     });
-    area.addEventListener("dragleave", (event) => {
-      if (!area.contains(event.relatedTarget as Node | null)) area.classList.remove("dropping");
+    page.addEventListener("dragleave", (event) => {
+      if (event.relatedTarget === null) place.classList.remove("dropping");
     });
-    area.addEventListener("drop", (event) => {
+    page.addEventListener("drop", (event) => {
       event.preventDefault();
-      area.classList.remove("dropping");
+      place.classList.remove("dropping");
       if (event.dataTransfer) void droppedFiles(event.dataTransfer).then((files) => this.send(files));
     });
   }

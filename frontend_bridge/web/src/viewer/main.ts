@@ -57,6 +57,9 @@ async function main(): Promise<void> {
   replace(one("app"), side, grid.element, reading.panel);
   wireHeader();
 
+  document.addEventListener("visibilitychange", () => {
+    if (document.visibilityState === "visible") void refresh(client, list);
+  });
   const studies = await refresh(client, list);
   const asked = new URLSearchParams(location.search).get("study");
   const chosen = studies.find((study) => study.id === asked);

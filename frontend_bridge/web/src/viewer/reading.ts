@@ -51,7 +51,15 @@ export class Reading {
     show(this.panel, true);
     this.slots.setStudy(study);
     this.analysis.setReady(this.slots.isComplete);
-    this.studyWatch = this.client.watchStudy(study.id, { onChange: (change) => void this.changed(change) });
+    let isFirst = true;
+    this.studyWatch = this.client.watchStudy(study.id, {
+      // A second snapshot means that changes may have been missed.
+      onJobs: () => {
+        if (!isFirst) void this.caughtUp();
+        isFirst = false;
+      },
+      onChange: (change) => void this.changed(change.type),
+    });
     const pictures = this.grid.setSlots(this.slots.slots);
     await this.findJob();
     await pictures;
@@ -170,18 +178,29 @@ export class Reading {
     void this.grid.setSlots(this.slots.slots);
   }
 
-  private async changed(change: { type: string }): Promise<void> {
-    if (change.type.startsWith("job.")) {
-      if (!this.job || !isOpen(this.job)) await this.findJob();
-      return;
-    }
+  private async changed(type: string): Promise<void> {
+    if (!type.startsWith("job.")) await this.refetch();
+    else if (!this.job || !isOpen(this.job)) await this.findJob();
+  }
+
+  private async caughtUp(): Promise<void> {
+    await this.refetch();
+    if (!this.job || !isOpen(this.job)) await this.findJob();
+  }
+
+  /** Series may have been added or replaced. */
+  private async refetch(): Promise<void> {
     const study = this.study;
     if (!study) return;
-    const fresh = await this.client.study(study.id);
-    if (this.study?.id !== fresh.id) return;
-    this.study = fresh;
-    this.slots.setStudy(fresh);
-    this.analysis.setReady(this.slots.isComplete);
-    await this.grid.setSlots(this.slots.slots);
+    try {
+      const fresh = await this.client.study(study.id);
+      if (this.study !== study) return;
+      this.study = fresh;
+      this.slots.setStudy(fresh);
+      this.analysis.setReady(this.slots.isComplete);
+      await this.grid.setSlots(this.slots.slots);
+    } catch (error) {
+      this.analysis.setTrouble(() => sentenceOf(error));
+    }
   }
 }

@@ -30,6 +30,9 @@ export class NiivueEngine implements Engine {
     backColor: [0, 0, 0, 1],
     isColorbar: false,
     dragMode: DRAG_MODE.windowing,
+    // Its own keys would change the plane behind our back.
+    viewModeHotKey: "",
+    clipPlaneHotKey: "",
     logLevel: "error",
     loadingText: "",
   });

@@ -73,6 +73,7 @@ async def progress(client: httpx.AsyncClient, worker: BenchWorker, study: dict, 
     async with connect(browser_address, origin=url, additional_headers=headers, compression=None) as browser:  # type: ignore[arg-type]
         await browser.send(json.dumps({"t": "sub", "topic": f"job:{answer.json()['id']}"}))
         await asyncio.wait_for(browser.recv(), 10)
+        shown = 0.0
         for number in range(1, REPORTS + 1):
             await asyncio.sleep(0.26)
             started = time.perf_counter()
@@ -80,16 +81,19 @@ async def progress(client: httpx.AsyncClient, worker: BenchWorker, study: dict, 
                 job=offer.job, fence=offer.fence, pseq=number, stage="inference", pct=100 * number / (REPORTS + 1)
             )
             await worker.say(report)
-            seconds.append(await _next_progress(browser, started))
+            shown = await _shown_beyond(browser, shown)
+            seconds.append(time.perf_counter() - started)
     await worker.end(offer)
     return seconds
 
 
-async def _next_progress(browser: ClientConnection, started: float) -> float:
+async def _shown_beyond(browser: ClientConnection, shown: float) -> float:
+    """The progress of the first frame that shows more than was shown before."""
     while True:
         frame = json.loads(await asyncio.wait_for(browser.recv(), 10))
-        if frame["t"] == "progress" or (frame["t"] == "event" and frame["job"]["stage"] == "inference"):
-            return time.perf_counter() - started
+        progress = frame["job"]["progress"] if frame["t"] == "event" else frame.get("progress", 0.0)
+        if progress > shown:
+            return float(progress)
 
 
 def session_cookie(stack: Stack) -> str:

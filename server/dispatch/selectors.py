@@ -4,7 +4,7 @@ Flow: 4 push
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,8 +18,8 @@ from server.core.job import Job as JobValue
 from server.core.reconcile import Hold
 from server.core.scheduler import Candidate, Model
 from server.dispatch.models import Worker, WorkerSession
-from server.imaging.models import Series
-from server.imaging.selectors import grid_of, packed_of
+from server.imaging.models import Artifact
+from server.imaging.selectors import packed_of
 from server.jobs import rows
 from server.jobs.models import Job
 
@@ -63,8 +63,9 @@ def offers_for(worker_id: str) -> list[Offer]:
     """The offers a worker has not answered."""
     rows = list(_unanswered().filter(worker_id=worker_id))
     wanted = {series_id for row in rows for series_id in (row.series_id, *row.sequence_series_ids)}
-    series = Series.objects.select_related("artifact").in_bulk(wanted) if wanted else {}
-    return [_offer(row, series) for row in rows]
+    found = Artifact.objects.filter(series__in=wanted).annotate(series_pk=F("series__pk")) if wanted else ()
+    artifacts = {artifact.series_pk: artifact for artifact in found}
+    return [_offer(row, artifacts) for row in rows]
 
 
 def stops_for(worker_id: str) -> list[Hold]:
@@ -128,13 +129,13 @@ def _candidate(session: WorkerSession, *, unanswered: int) -> Candidate:
     )
 
 
-def _offer(row: Job, series: dict[str, Series]) -> Offer:
+def _offer(row: Job, artifacts: Mapping[str, Artifact]) -> Offer:
     inputs = tuple(
-        Input(role=role, artifact_id=series[pk].artifact_id, packed=packed_of(series[pk].artifact))
+        Input(role=role, artifact_id=artifacts[pk].pk, packed=packed_of(artifacts[pk]))
         for role, pk in zip(Sequence, row.sequence_series_ids, strict=True)
     )
     model = Model(**row.run_model) if row.run_model else None
-    grid = grid_of(series[row.series_id])
+    grid = packed_of(artifacts[row.series_id]).grid
     return Offer(job_id=row.id, fence=row.fence, attempt=row.attempt + 1, model=model, inputs=inputs, grid=grid)
 
 

@@ -7,10 +7,10 @@ import asyncio
 from typing import Any
 
 import structlog
-from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 
 from server.dispatch.models import WorkerSession
+from server.jobs.outbox import aside
 
 log = structlog.get_logger(__name__)
 
@@ -56,10 +56,10 @@ bell = Bell()
 
 
 def poke_worker(worker_id: str) -> None:
-    """Let the worker's socket look for what it is to be told. Blocks; for threads."""
-    session = WorkerSession.objects.filter(worker_id=worker_id, closed_at=None).first()
-    if session is not None:
-        async_to_sync(send)(session.channel_name, POKE)
+    """Let the worker's socket look for what it is to be told. For threads."""
+    alive = WorkerSession.objects.filter(worker_id=worker_id, closed_at=None)
+    for channel_name in alive.values_list("channel_name", flat=True):
+        aside(send, channel_name, POKE)
 
 
 async def send(channel_name: str, message: dict[str, Any]) -> None:

@@ -231,13 +231,13 @@ def test_after_the_commit_the_assigner_is_woken_and_the_watchers_are_poked(
 ):
     calls = []
     monkeypatch.setattr(outbox, "_seekers", [lambda: calls.append("seek")])
-    monkeypatch.setattr(outbox.pokes, "poke", lambda topic, seq: calls.append((topic, seq)))
+    monkeypatch.setattr(outbox, "aside", lambda send, topic, **body: calls.append((topic, body)))
     start(job)
 
     with django_capture_on_commit_callbacks(execute=True):
         services.record(job.pk, Faltered(at=timezone.now(), fence=1, worker_id="w1", code="oom"))
 
-    assert calls == ["seek", (f"job:{job.pk}", 4)]
+    assert calls == ["seek", (f"job:{job.pk}", {"seq": 4})]
 
 
 def test_a_queued_job_shows_no_progress_of_the_attempt_before(job):

@@ -9,6 +9,7 @@ import { blendLabels, frameOf, labelsUnder, paintGrey, pixelOfVoxel, PLANES, vox
 import { closestRas, defaultWindow, nearestVoxel, voxelAt, type Volume } from "../src/imaging/volume";
 import { labelColour } from "../src/imaging/labels";
 import { lesionPoint } from "../src/viewer/lesion";
+import { turned } from "../src/viewer/windowing";
 
 /** As dcm2niix writes an axial scan: columns to the left, rows to the front. */
 const LAS = [-2, 0, 0, 10, 0, 2, 0, -20, 0, 0, 5, -30, 0, 0, 0, 1];
@@ -196,4 +197,12 @@ test("the first look goes to the largest slice of the lesion", () => {
 
   expect(lesionPoint(mask)).toEqual([2, 3, 2]);
   expect(lesionPoint({ ...mask, voxels: new Uint8Array(108) })).toBeNull();
+});
+
+test("dragging to the right widens the window, dragging down raises its level, and it never turns inside out", () => {
+  const window = { low: 100, high: 300 };
+
+  expect(turned(window, 0.25, 0)).toEqual({ low: 50, high: 350 });
+  expect(turned(window, 0, 0.25)).toEqual({ low: 150, high: 350 });
+  expect(turned(window, -5, 0).high).toBeGreaterThan(turned(window, -5, 0).low);
 });

@@ -7,8 +7,8 @@ import { readNifti } from "../imaging/nifti";
 import { PLANES, type Plane } from "../imaging/slice";
 import { centre, closestRas } from "../imaging/volume";
 import { h, show, text } from "./dom";
-import type { MakeEngine, Overlay, Picture, View } from "./engines/engine";
-import { Pane } from "./pane";
+import type { MakeEngine, Overlay, Picture } from "./engines/engine";
+import { Pane, type Tool } from "./pane";
 import { sentenceOf } from "./sentences";
 import type { Slots } from "./slots";
 import { say, sayIn } from "./words";
@@ -23,7 +23,7 @@ export class PaneGrid {
   private shown: Record<Sequence, string | null> = { T1: null, T1CE: null, T2: null, FLAIR: null };
   private loads = new AbortController();
   private plane: Plane = "axial";
-  private tool: View["tool"] = "crosshair";
+  private tool: Tool = "crosshair";
   private isSmooth = true;
   private mm: Vec3 | null = null;
   private overlay: Overlay | null = null;
@@ -198,7 +198,7 @@ export class PaneGrid {
     if (this.mm) this.goTo(this.mm);
   }
 
-  private chooseTool(tool: View["tool"]): void {
+  private chooseTool(tool: Tool): void {
     this.tool = tool;
     this.refreshViews();
   }

@@ -6,7 +6,8 @@ import { EDGES, frameOf, throughAxis, type Plane } from "../imaging/slice";
 import { defaultWindow, nearestVoxel, type Window } from "../imaging/volume";
 import type { Sequence } from "../client";
 import { h, show, text } from "./dom";
-import type { Engine, MakeEngine, Overlay, Picture, View } from "./engines/engine";
+import type { Engine, MakeEngine, Overlay, Picture } from "./engines/engine";
+import { listenForWindowing } from "./windowing";
 import { say, sayIn, t, unsay } from "./words";
 
 export interface PaneEvents {
@@ -14,6 +15,8 @@ export interface PaneEvents {
   onEnlarge(): void;
 }
 
+/** What a plain drag does. */
+export type Tool = "crosshair" | "window";
 export type PaneState = "empty" | "loading" | "ready" | "error";
 
 const STEPS: Readonly<Record<string, number>> = { ArrowUp: 1, ArrowDown: -1, PageUp: 5, PageDown: -5 };
@@ -25,7 +28,7 @@ export class Pane {
   private window: Window = { low: 0, high: 1 };
   private plane: Plane = "axial";
   private isSmooth = true;
-  private tool: View["tool"] = "crosshair";
+  private tool: Tool = "crosshair";
   private mm: Vec3 = [0, 0, 0];
   private readonly stage = h("div", { class: "stage" });
   private readonly notice = h("p", { class: "notice" });
@@ -59,6 +62,11 @@ export class Pane {
     sayIn(sayIn(this.enlarge, "title", "enlarge", { name: sequence }), "aria-label", "enlarge", { name: sequence });
     this.enlarge.addEventListener("click", () => events.onEnlarge());
     this.stage.addEventListener("dblclick", () => events.onEnlarge());
+    listenForWindowing(this.stage, {
+      isTool: () => this.tool === "window",
+      window: () => (this.engine ? this.window : null),
+      onWindow: (window) => this.setWindow(window),
+    });
     this.element.addEventListener("keydown", (event) => this.press(event));
     this.become("empty");
     say(this.notice, "empty", { name: sequence });
@@ -72,7 +80,6 @@ export class Pane {
     text(this.description, description);
     this.engine = makeEngine(this.stage, {
       onCrosshair: (mm) => this.events.onCrosshair(mm),
-      onWindow: (window) => this.setWindow(window),
     });
     const engine = this.engine;
     await engine.load(picture);
@@ -111,7 +118,7 @@ export class Pane {
     this.mark();
   }
 
-  setView(plane: Plane, isSmooth: boolean, tool: View["tool"]): void {
+  setView(plane: Plane, isSmooth: boolean, tool: Tool): void {
     this.plane = plane;
     this.isSmooth = isSmooth;
     this.tool = tool;
@@ -145,7 +152,7 @@ export class Pane {
   }
 
   private refresh(): void {
-    this.engine?.setView({ plane: this.plane, window: this.window, isSmooth: this.isSmooth, tool: this.tool });
+    this.engine?.setView({ plane: this.plane, window: this.window, isSmooth: this.isSmooth });
     this.mark();
   }
 

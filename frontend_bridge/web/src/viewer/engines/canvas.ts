@@ -7,9 +7,6 @@ import { nearestVoxel, type Volume } from "../../imaging/volume";
 import { h } from "../dom";
 import type { Engine, Gestures, Overlay, Picture, View } from "./engine";
 
-/** How far the window goes when the pointer crosses the pane: this many times its width. */
-const WINDOW_SPEED = 2;
-
 export class CanvasEngine implements Engine {
   private readonly canvas = h("canvas", { class: "slice", "data-testid": "slice" });
   private readonly across = h("div", { class: "hair across" });
@@ -35,7 +32,6 @@ export class CanvasEngine implements Engine {
     host.addEventListener("wheel", (event) => this.scroll(event), { ...listen, passive: false });
     host.addEventListener("pointerdown", (event) => this.press(event), listen);
     host.addEventListener("pointermove", (event) => this.drag(event), listen);
-    host.addEventListener("contextmenu", (event) => event.preventDefault(), listen);
   }
 
   async load(picture: Picture): Promise<void> {
@@ -122,29 +118,13 @@ export class CanvasEngine implements Engine {
   }
 
   private press(event: PointerEvent): void {
-    if (event.button === 1) return;
+    if (event.button !== 0) return;
     this.host.setPointerCapture(event.pointerId);
-    if (!this.isWindowing(event)) this.point(event);
+    this.point(event);
   }
 
   private drag(event: PointerEvent): void {
-    if (event.buttons === 0 || !this.host.hasPointerCapture(event.pointerId)) return;
-    if (this.isWindowing(event)) this.turnWindow(event);
-    else this.point(event);
-  }
-
-  private isWindowing(event: PointerEvent): boolean {
-    return this.view?.tool === "window" || event.shiftKey || (event.buttons & 2) !== 0;
-  }
-
-  /** To the right: a wider window; downwards: a higher level, as on a workstation. */
-  private turnWindow(event: PointerEvent): void {
-    if (!this.view) return;
-    const { low, high } = this.view.window;
-    const width = high - low;
-    const wider = Math.max(width * 0.02, width * (1 + (WINDOW_SPEED * event.movementX) / this.host.clientWidth));
-    const level = (low + high) / 2 + (WINDOW_SPEED * width * event.movementY) / this.host.clientHeight / 2;
-    this.gestures.onWindow({ low: level - wider / 2, high: level + wider / 2 });
+    if (event.buttons !== 0 && this.host.hasPointerCapture(event.pointerId)) this.point(event);
   }
 
   private point(event: PointerEvent): void {

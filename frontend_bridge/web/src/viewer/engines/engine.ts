@@ -23,12 +23,10 @@ export interface View {
   plane: Plane;
   window: Window;
   isSmooth: boolean;
-  tool: "crosshair" | "window";
 }
 
 export interface Gestures {
   onCrosshair(mm: Vec3): void;
-  onWindow(window: Window): void;
 }
 
 export interface Engine {

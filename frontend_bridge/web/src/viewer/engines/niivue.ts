@@ -29,7 +29,8 @@ export class NiivueEngine implements Engine {
     crosshairWidthUnit: "voxels",
     backColor: [0, 0, 0, 1],
     isColorbar: false,
-    dragMode: DRAG_MODE.windowing,
+    dragMode: DRAG_MODE.none,
+    dragModePrimary: DRAG_MODE.crosshair,
     // Its own keys would change the plane behind our back.
     viewModeHotKey: "",
     clipPlaneHotKey: "",
@@ -53,10 +54,6 @@ export class NiivueEngine implements Engine {
     this.niivue.onLocationChange = (location) => {
       const mm = (location as { mm?: ArrayLike<number> }).mm;
       if (!this.isQuiet && mm) gestures.onCrosshair([mm[0], mm[1], mm[2]]);
-    };
-    this.niivue.onIntensityChange = (image) => {
-      const { cal_min: low, cal_max: high } = image;
-      if (low !== undefined && high !== undefined) gestures.onWindow({ low, high });
     };
   }
 
@@ -90,8 +87,6 @@ export class NiivueEngine implements Engine {
 
   setView(view: View): void {
     const base = this.niivue.volumes[0];
-    this.niivue.opts.dragMode = DRAG_MODE.windowing;
-    this.niivue.opts.dragModePrimary = view.tool === "window" ? DRAG_MODE.windowing : DRAG_MODE.crosshair;
     if (!base) return;
     this.quietly(() => {
       this.niivue.setSliceType(SLICES[view.plane]);

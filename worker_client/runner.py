@@ -9,7 +9,9 @@ import asyncio
 import contextlib
 import logging
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -26,16 +28,13 @@ from worker_client.translate import failure_of, key_of, order_of, preview_of, re
 logger = logging.getLogger(__name__)
 
 CANCEL_AGAIN_SECONDS = 1.0
+CLOSE_AGAIN_SECONDS = 0.1
 
 News = Progress | Preview
 
 
 class Box(Protocol):
     """The parent's handle of one child process with a warm model: inference.isolate.Sandbox. Every call blocks."""
-
-    @property
-    def alive(self) -> bool:
-        """Whether the child runs."""
 
     @property
     def device(self) -> str:
@@ -45,7 +44,7 @@ class Box(Protocol):
         """Start the child."""
 
     def segment(self, order: Order, on_news: Callable[[News], None]) -> Outcome:
-        """Do one analysis; `on_news` is called from this thread."""
+        """Do one analysis; `on_news` is called from this thread. Starts the child if there is none."""
 
     def cancel(self, grace_seconds: float) -> None:
         """End the analysis from another thread, killing the child after `grace_seconds`."""
@@ -103,6 +102,9 @@ class Runner:
         for box in boxes:
             self._free.put_nowait(box)
         self._active: dict[Key, _Active] = {}
+        self._is_closed = False
+        self._threads = 0
+        self._threads_changed = threading.Condition()
 
     def clean(self) -> None:
         """Remove what a crash left in the work folder. Blocks."""
@@ -115,13 +117,33 @@ class Runner:
 
     def warm(self) -> None:
         """Start the child processes, so that the first job does not wait for them. Blocks."""
-        for box in self._boxes:
-            box.start()
+        with self._at_work():
+            for box in self._boxes:
+                box.start()
 
     def close(self) -> None:
-        """End the child processes. Blocks."""
-        for box in self._boxes:
-            box.close()
+        """End the child processes, those too that a thread is starting at this very moment. Blocks."""
+        self._is_closed = True
+        while True:
+            for box in self._boxes:
+                box.close()
+            with self._threads_changed:
+                if self._threads_changed.wait_for(lambda: self._threads == 0, timeout=CLOSE_AGAIN_SECONDS):
+                    return
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """A thread uses a child process. Raises Cancelled once everything is closed."""
+        with self._threads_changed:
+            self._threads += 1
+        try:
+            if self._is_closed:
+                raise Cancelled
+            yield
+        finally:
+            with self._threads_changed:
+                self._threads -= 1
+                self._threads_changed.notify_all()
 
     async def run(self, offer: JobOffer, *, token: DataToken, audience: Audience) -> Computed | Failure | None:
         """Do a job: its mask, why there is none, or None when it was halted."""
@@ -219,9 +241,8 @@ class Runner:
             loop.call_soon_threadsafe(audience.heard, key, light)
 
         def segment(box: Box) -> Outcome:
-            if not box.alive:
-                box.start()
-            return box.segment(order, on_news)
+            with self._at_work():
+                return box.segment(order, on_news)
 
         box = await self._free.get()
         try:

@@ -31,7 +31,7 @@ class FakeBox:
     error: Exception | None = None
     start_error: Exception | None = None
     device: str = "cpu"
-    alive: bool = False
+    is_slow_to_start: bool = False
     starts: int = 0
     tries: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     orders: list[Order] = field(default_factory=list)
@@ -47,7 +47,8 @@ class FakeBox:
         self.tries.release()
         if self.start_error is not None:
             raise self.start_error
-        self.alive = True
+        while self.is_slow_to_start and not self.is_closed:
+            self.cancelled.wait(0.01)
         self.starts += 1
 
     def segment(self, order: Order, on_news: Callable[[Progress | Preview], None]) -> Outcome:

@@ -282,6 +282,19 @@ async def test_an_idle_worker_ends_at_once_when_it_drains(tmp_path):
     assert lab.box.is_closed
 
 
+async def test_a_worker_that_ends_while_its_analysis_is_starting_ends_that_too(tmp_path):
+    """The child was started by a thread after everything had been closed, and the process waited for it."""
+    box = FakeBox(is_slow_to_start=True)
+    async with a_lab(tmp_path, box=box) as lab:
+        await asyncio.to_thread(box.tries.acquire, timeout=5)
+
+        lab.agent.drain()
+        await lab.running
+
+    assert box.is_closed
+    assert lab.agent._runner._threads == 0
+
+
 async def test_a_worker_finishes_its_job_before_it_ends(tmp_path):
     box = FakeBox()
     box.gate.clear()

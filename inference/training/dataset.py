@@ -19,7 +19,7 @@ from inference.training.simulate import SimulatedPatient, simulate_patient
 
 SPACING_MM = (2.0, 2.0, 2.0)
 WINDOW = (64, 64, 64)
-SKULL_SHARE = 0.2  # of the patients: what the network sees of a scan that nobody stripped
+SKULL_SHARE = 0.25  # of the patients: what the network sees of a scan that nobody stripped
 TUMOUR_WINDOWS = 0.65  # of the windows lie around a tumour, when there is one
 POOL = 32  # patients to draw windows from: neighbouring steps must not see the same head
 WINDOWS_A_PATIENT = 8  # a patient costs several training steps to simulate

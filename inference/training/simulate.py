@@ -157,7 +157,7 @@ def _plans(
 def _tumour_count(rng: np.random.Generator, anatomy: Anatomy) -> int:
     if anatomy.labels.any():
         return int(rng.choice([0, 1], p=[0.6, 0.4]))
-    return int(rng.choice([0, 1, 2, 3, 4], p=[0.13, 0.72, 0.07, 0.05, 0.03]))
+    return int(rng.choice([0, 1, 2, 3, 4], p=[0.18, 0.67, 0.07, 0.05, 0.03]))
 
 
 def _push_aside(rng: np.random.Generator, points: Field, *, plans: list[TumourPlan], grid: Grid) -> Field:
@@ -249,11 +249,13 @@ def _add_vessels(
 def _add_white_matter_lesions(
     rng: np.random.Generator, images: dict[Sequence, Field], *, head: Head, inner: Field, grid: Grid
 ) -> None:
-    """Small bright spots of age or inflammation on T2 and FLAIR, in every third made-up head."""
-    if head.scans or rng.uniform() > 0.35:
+    """Bright spots and caps around the ventricles on T2 and FLAIR, of age or inflammation, in every second head."""
+    if head.scans or rng.uniform() > 0.5:
         return
-    spots = _bump(smooth_noise(rng, grid, scale_mm=float(rng.uniform(6.0, 11.0))), above=float(rng.uniform(1.8, 2.6)))
-    share = np.clip(spots * 3.0, 0, 1) * (head.tissues[WHITE] > 0.5) * (inner > 0.85)
+    spots = _bump(smooth_noise(rng, grid, scale_mm=float(rng.uniform(5.0, 11.0))), above=float(rng.uniform(1.6, 2.6)))
+    ventricles = ndimage.gaussian_filter(head.tissues[CSF] * (inner > 0.97), float(rng.uniform(2.0, 5.0)) / 2.0)
+    caps = np.clip(ventricles * 3.0, 0, 1) * _bump(smooth_noise(rng, grid, scale_mm=20.0), above=rng.uniform(-0.5, 1.0))
+    share = np.clip(spots * 3.0 + caps, 0, 1) * (head.tissues[WHITE] > 0.5) * (inner > 0.85)
     images[Sequence.FLAIR] = images[Sequence.FLAIR] * (1.0 + share * float(rng.uniform(0.3, 0.9)))
     images[Sequence.T2] = images[Sequence.T2] * (1.0 + share * float(rng.uniform(0.2, 0.8)))
     for sequence in (Sequence.T1, Sequence.T1CE):

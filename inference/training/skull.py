@@ -18,9 +18,9 @@ from inference.training.fields import Field, smooth_noise, world_points
 # Lowest and highest brightness beside white matter 1: (fat of the scalp and marrow), (muscle and glands).
 SOFT_TISSUE: Mapping[Sequence, tuple[tuple[float, float], tuple[float, float]]] = {
     Sequence.T1: ((1.0, 2.4), (0.45, 0.9)),
-    Sequence.T1CE: ((1.0, 2.4), (0.6, 1.5)),
-    Sequence.T2: ((0.7, 2.2), (0.3, 0.9)),
-    Sequence.FLAIR: ((0.6, 2.0), (0.4, 0.9)),
+    Sequence.T1CE: ((1.0, 2.4), (0.6, 1.9)),
+    Sequence.T2: ((0.7, 2.4), (0.3, 1.2)),
+    Sequence.FLAIR: ((0.6, 2.2), (0.4, 1.4)),
 }
 
 
@@ -40,6 +40,8 @@ def add_skull(
     scalp_mm = bone_mm + float(rng.uniform(4.0, 10.0))
     face = _face(rng, brain=brain, grid=grid)
     head = (away < scalp_mm + 12.0 * face) | (brain > 0)
+    eyes = _eyes(rng, brain=brain, grid=grid) & (away > water_mm)
+    mucosa = smooth_noise(rng, grid, scale_mm=12.0) > 1.0
     marrow = np.exp(-(((away - (water_mm + bone_mm) / 2) / 1.5) ** 2)) * float(rng.uniform(0.0, 0.8))
     lumps = smooth_noise(rng, grid, scale_mm=10.0)
     for sequence, (fat_range, muscle_range) in SOFT_TISSUE.items():
@@ -48,6 +50,8 @@ def add_skull(
         layers = np.where(away < water_mm, csf[sequence], np.where(away < bone_mm, bone + marrow * (fat - bone), fat))
         below = np.where(lumps > 0.6, fat, np.where(lumps < -0.9, 0.05, muscle)) * (1.0 + 0.1 * lumps)
         shell = np.where(face & (away > water_mm), below, layers)
+        shell = np.where(mucosa & face & (away > water_mm), max(muscle, fat) * float(rng.uniform(0.8, 1.3)), shell)
+        shell = np.where(eyes, csf[sequence], shell) * (1.0 + 0.08 * lumps)
         images[sequence] = np.where(brain > 0, images[sequence], shell * head).astype(np.float32)
     return head.astype(np.float32)
 
@@ -61,3 +65,14 @@ def _face(rng: np.random.Generator, *, brain: Field, grid: Grid) -> npt.NDArray[
     level = low + (high - low) * float(rng.uniform(0.1, 0.3)) + front * float(rng.uniform(0.1, 0.35))
     wavy = points[2] + 4.0 * smooth_noise(rng, grid, scale_mm=30.0)
     return np.asarray(wavy < level, np.bool_)
+
+
+def _eyes(rng: np.random.Generator, *, brain: Field, grid: Grid) -> npt.NDArray[np.bool_]:
+    """Two balls of water in front of and below the brain, half hidden by it."""
+    points = world_points(grid)
+    inside = points[:, brain > 0]
+    middle = np.median(inside[0])
+    front = np.percentile(inside[1], 99) - float(rng.uniform(0.0, 20.0))
+    level = np.percentile(inside[2], 20) + float(rng.uniform(-12.0, 12.0))
+    apart = np.abs(np.abs(points[0] - middle) - float(rng.uniform(28.0, 36.0)))
+    return np.asarray(apart**2 + (points[1] - front) ** 2 + (points[2] - level) ** 2 < float(rng.uniform(9, 13)) ** 2)

@@ -114,6 +114,7 @@ class Link:
         self._outgoing: Outgoing | None = None
         self._is_over = asyncio.Event()
         self._is_away = False
+        self._opening: asyncio.Task[ClientConnection] | None = None
 
     def send(self, message: wire.FromWorker) -> None:
         """Queue a message on the present connection; without one it is dropped, as the session starts anew then."""
@@ -126,8 +127,10 @@ class Link:
             self._outgoing.put(HangUp(code, reason))
 
     def stop(self) -> None:
-        """Make no more connections; the present one ends by `hang_up`."""
+        """Make no more connections, and give up one that is being made; the present one ends by `hang_up`."""
         self._is_over.set()
+        if self._opening is not None:
+            self._opening.cancel()
 
     async def run(self, owner: Owner) -> None:
         """Keep a connection until `stop`. Raises ServerForbids when the server says not to come back."""
@@ -141,8 +144,13 @@ class Link:
                     await self._is_over.wait()
 
     async def _connect_once(self, owner: Owner) -> Verdict:
+        opening = self._opening = asyncio.create_task(open_socket(self._route))
         try:
-            socket = await open_socket(self._route)
+            socket = await opening
+        except asyncio.CancelledError:
+            if not self._is_over.is_set():
+                raise
+            return owner.closed(code=NO_CLOSE_FRAME, reason="")
         except (OSError, WebSocketException, EOFError) as error:
             status = error.response.status_code if isinstance(error, InvalidStatus) else None
             # Once is news; a server that stays away for an hour is not news every few seconds.
@@ -150,6 +158,12 @@ class Link:
             self._is_away = True
             self._backoff.ended(signed_in_seconds=0.0, status=status)
             return owner.closed(code=NO_CLOSE_FRAME, reason="")
+        if self._is_over.is_set():
+            await socket.close()
+            return owner.closed(code=NO_CLOSE_FRAME, reason="")
+        return await self._converse(socket, owner)
+
+    async def _converse(self, socket: ClientConnection, owner: Owner) -> Verdict:
         loop = asyncio.get_running_loop()
         self._outgoing, self._is_away = Outgoing(), False
         owner.opened()

@@ -189,6 +189,26 @@ async def test_what_is_queued_before_hanging_up_is_sent_first():
         assert await caller.wait_closed() == 1000
 
 
+async def test_stopping_gives_up_a_connection_that_is_being_made():
+    """A worker that was told to end during the handshake stayed for ever: nobody was left to hang up."""
+    reached = asyncio.Event()
+
+    async def never_answer(reader, writer):
+        reached.set()
+        await reader.read()
+        writer.close()
+
+    silent = await asyncio.start_server(never_answer, "127.0.0.1", 0)
+    async with silent:
+        port = silent.sockets[0].getsockname()[1]
+        async with linked(f"ws://127.0.0.1:{port}/ws/worker/") as (owner, running):
+            await reached.wait()
+
+            owner.link.stop()
+
+            await running
+
+
 async def test_a_message_over_the_limit_is_not_sent_and_the_line_stays(caplog):
     """Daphne cuts the TCP connection on a large message, without a code."""
     async with fake_server() as server, linked(server.url) as (owner, _):

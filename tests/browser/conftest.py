@@ -28,13 +28,13 @@ FLAGS = [
 DESKTOP = {"width": 1280, "height": 800}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def playwright() -> Iterator[Playwright]:
     with sync_playwright() as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser(playwright: Playwright) -> Iterator[Browser]:
     require_tool("chromium", package="chromium")
     chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)

@@ -19,7 +19,7 @@ export default defineConfig({
         entryFileNames: "[name].js",
         chunkFileNames: "chunks/[name]-[hash].js",
         assetFileNames: "[name][extname]",
-        advancedChunks: { groups: [{ name: "shared", test: /src\/(client|imaging)\/|src\/viewer\/dom/ }] },
+        codeSplitting: { groups: [{ name: "shared", test: /src\/(client|imaging)\/|src\/viewer\/dom/ }] },
       },
     },
   },

@@ -101,7 +101,15 @@ test("a new connection resumes by epoch and seq", () => {
   FakeSocket.latest.drops();
   vi.advanceTimersByTime(30_000);
   FakeSocket.latest.opens();
-  FakeSocket.latest.says({ t: "sub.ok", id: subId(), topic: TOPIC, epoch: "e1", seq: 2, recovered: true, snapshot: job({ seq: 4 }) });
+  FakeSocket.latest.says({
+    t: "sub.ok",
+    id: subId(),
+    topic: TOPIC,
+    epoch: "e1",
+    seq: 2,
+    recovered: true,
+    snapshot: job({ seq: 4 }),
+  });
   FakeSocket.latest.says(event(3, { state: "running" }));
 
   expect(FakeSocket.latest.subs()[0]).toMatchObject({ epoch: "e1", seq: 2 });
@@ -116,7 +124,13 @@ test("what cannot be recovered is taken from the snapshot", () => {
   vi.advanceTimersByTime(30_000);
   FakeSocket.latest.opens();
   FakeSocket.latest.says({
-    t: "sub.ok", id: subId(), topic: TOPIC, epoch: "e2", seq: 9, recovered: false, snapshot: job({ state: "running", seq: 9, epoch: "e2" }),
+    t: "sub.ok",
+    id: subId(),
+    topic: TOPIC,
+    epoch: "e2",
+    seq: 9,
+    recovered: false,
+    snapshot: job({ state: "running", seq: 9, epoch: "e2" }),
   });
   FakeSocket.latest.says(event(10, { state: "cancelled" }));
 
@@ -127,7 +141,15 @@ test("progress never runs backwards within an attempt", () => {
   following();
   joined(job({ state: "running", attempt: 1, progress: 0.5 }));
 
-  FakeSocket.latest.says({ t: "progress", id: subId(), topic: TOPIC, stage: "inference", progress: 0.4, eta_seconds: 9, queue_position: null });
+  FakeSocket.latest.says({
+    t: "progress",
+    id: subId(),
+    topic: TOPIC,
+    stage: "inference",
+    progress: 0.4,
+    eta_seconds: 9,
+    queue_position: null,
+  });
   FakeSocket.latest.says(event(2, { state: "running", attempt: 1, progress: 0.45 }));
   FakeSocket.latest.says(event(3, { state: "running", attempt: 2, progress: 0.1 }));
 
@@ -232,9 +254,17 @@ test("a request posts the four series and says where it shall run", async () => 
 });
 
 test("a refusal carries the server's sentence", async () => {
-  const problem = { type: "about:blank", title: "Unclear", status: 422, detail: "Two series are T1.", code: "sequences_unclear" };
+  const problem = {
+    type: "about:blank",
+    title: "Unclear",
+    status: 422,
+    detail: "Two series are T1.",
+    code: "sequences_unclear",
+  };
   const path = "/api/mri/segmentation/series/S2/segment/";
-  const client = new SegmentationClient({ fetch: fakeFetch({ [path]: () => Response.json(problem, { status: 422 }) }).fetch });
+  const client = new SegmentationClient({
+    fetch: fakeFetch({ [path]: () => Response.json(problem, { status: 422 }) }).fetch,
+  });
 
   await expect(client.request("S2", { sequenceSeriesIds: [] })).rejects.toMatchObject({
     code: "sequences_unclear",

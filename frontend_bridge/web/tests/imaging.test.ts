@@ -52,7 +52,11 @@ test("axes in RAS+ order name the same voxels at the same points in space", () =
 
   const ras = closestRas(stored);
 
-  for (const stored_voxel of [[0, 0, 0], [2, 3, 4], [1, 2, 3]] as Vec3[]) {
+  for (const stored_voxel of [
+    [0, 0, 0],
+    [2, 3, 4],
+    [1, 2, 3],
+  ] as Vec3[]) {
     const mm = apply(stored.affine, stored_voxel);
     expect(voxelAt(ras, nearestVoxel(ras, mm))).toBe(voxelAt(stored, stored_voxel));
   }
@@ -60,14 +64,17 @@ test("axes in RAS+ order name the same voxels at the same points in space", () =
 });
 
 test("a gzip NIfTI with an sform is read with its scale and its place", async () => {
-  const file = nifti((view) => {
-    [3, 2, 2, 1].forEach((size, index) => view.setInt16(40 + 2 * index, size, true));
-    view.setInt16(70, 4, true);
-    view.setFloat32(112, 2, true);
-    view.setFloat32(116, 5, true);
-    view.setInt16(254, 1, true);
-    LAS.slice(0, 12).forEach((value, index) => view.setFloat32(280 + 4 * index, value, true));
-  }, new Uint8Array(Int16Array.from([1, -2, 3, 4]).buffer));
+  const file = nifti(
+    (view) => {
+      [3, 2, 2, 1].forEach((size, index) => view.setInt16(40 + 2 * index, size, true));
+      view.setInt16(70, 4, true);
+      view.setFloat32(112, 2, true);
+      view.setFloat32(116, 5, true);
+      view.setInt16(254, 1, true);
+      LAS.slice(0, 12).forEach((value, index) => view.setFloat32(280 + 4 * index, value, true));
+    },
+    new Uint8Array(Int16Array.from([1, -2, 3, 4]).buffer),
+  );
 
   const read = await readNifti(new Uint8Array(gzipSync(file)));
 
@@ -97,7 +104,19 @@ test("a big-endian file with only a qform is read", async () => {
 
 test.each([
   ["a text", new TextEncoder().encode("no image ".repeat(60))],
-  ["a file cut short", nifti((view) => (view.setInt16(40, 3, true), view.setInt16(42, 99, true), view.setInt16(44, 99, true), view.setInt16(46, 9, true), view.setInt16(70, 2, true)), new Uint8Array(4))],
+  [
+    "a file cut short",
+    nifti(
+      (view) => (
+        view.setInt16(40, 3, true),
+        view.setInt16(42, 99, true),
+        view.setInt16(44, 99, true),
+        view.setInt16(46, 9, true),
+        view.setInt16(70, 2, true)
+      ),
+      new Uint8Array(4),
+    ),
+  ],
   ["damaged gzip", new Uint8Array([0x1f, 0x8b, 1, 2, 3])],
 ])("%s is refused with a sentence", async (_, bytes) => {
   await expect(readNifti(bytes as Uint8Array<ArrayBuffer>)).rejects.toBeInstanceOf(NiftiError);
@@ -176,13 +195,21 @@ test("an outline paints only the edge, a hidden label nothing", () => {
 test("opacity blends towards the label's colour", () => {
   const pixels = new Uint8ClampedArray([100, 100, 100, 255]);
 
-  blendLabels(pixels, new Uint8Array([2]), { width: 1, height: 1 }, { opacity: 0.25, style: "fill", hidden: new Set() });
+  blendLabels(
+    pixels,
+    new Uint8Array([2]),
+    { width: 1, height: 1 },
+    { opacity: 0.25, style: "fill", hidden: new Set() },
+  );
 
   expect([...pixels.slice(0, 3)]).toEqual(labelColour(2).map((colour) => Math.round(100 + (colour - 100) * 0.25)));
 });
 
 test("the window leaves the background out", () => {
-  const scan = { ...volume([10, 10, 10]), voxels: Float32Array.from({ length: 1000 }, (_, index) => (index < 500 ? 0 : 200 + index)) };
+  const scan = {
+    ...volume([10, 10, 10]),
+    voxels: Float32Array.from({ length: 1000 }, (_, index) => (index < 500 ? 0 : 200 + index)),
+  };
 
   const window = defaultWindow(scan);
 

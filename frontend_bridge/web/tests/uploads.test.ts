@@ -8,7 +8,10 @@ test("small files go in one request, and what was refused is told", async () => 
   const refused = [{ filename: "b.txt", code: "unreadable", detail: "Neither DICOM nor NIfTI." }];
   const server = fakeFetch({ "/api/mri/uploads/": () => Response.json({ studies: [], refused }, { status: 201 }) });
 
-  const answer = await uploadFiles(new Http({ fetch: server.fetch }), [new File(["a"], "a.nii"), new File(["b"], "b.txt")]);
+  const answer = await uploadFiles(new Http({ fetch: server.fetch }), [
+    new File(["a"], "a.nii"),
+    new File(["b"], "b.txt"),
+  ]);
 
   expect(server.asked).toEqual(["POST /api/mri/uploads/"]);
   expect(answer.refused).toEqual(refused);

@@ -29,7 +29,12 @@ const en: Words = {
   states: { pending: "Pending", active: "Active", suspended: "Suspended", revoked: "Revoked" },
   routes: { lab: "Lab PC", server: "This server" },
   stages: { fetch: "Fetch", preprocess: "Prepare", inference: "Analyse", postprocess: "Refine", upload: "Store" },
-  ago: (seconds) => (seconds < 60 ? `${seconds} s ago` : seconds < 5400 ? `${Math.round(seconds / 60)} min ago` : `${Math.round(seconds / 3600)} h ago`),
+  ago: (seconds) =>
+    seconds < 60
+      ? `${seconds} s ago`
+      : seconds < 5400
+        ? `${Math.round(seconds / 60)} min ago`
+        : `${Math.round(seconds / 3600)} h ago`,
 };
 
 const ko: Words = {
@@ -44,7 +49,12 @@ const ko: Words = {
   states: { pending: "승인 대기", active: "사용 중", suspended: "일시 중지", revoked: "해지됨" },
   routes: { lab: "연구실 PC", server: "이 서버" },
   stages: { fetch: "수신", preprocess: "전처리", inference: "추론", postprocess: "후처리", upload: "저장" },
-  ago: (seconds) => (seconds < 60 ? `${seconds}초 전` : seconds < 5400 ? `${Math.round(seconds / 60)}분 전` : `${Math.round(seconds / 3600)}시간 전`),
+  ago: (seconds) =>
+    seconds < 60
+      ? `${seconds}초 전`
+      : seconds < 5400
+        ? `${Math.round(seconds / 60)}분 전`
+        : `${Math.round(seconds / 3600)}시간 전`,
 };
 
 export type AdminLanguage = "en" | "ko";

@@ -42,7 +42,12 @@ export class WorkersTable {
   private row(worker: Worker): HTMLElement {
     const { words } = this;
     const link = h("a", { href: `${encodeURIComponent(worker.id)}/change/` }, worker.name);
-    const state = worker.state === "active" ? (worker.connected ? words.connected : words.away) : (words.states[worker.state] ?? worker.state);
+    const state =
+      worker.state === "active"
+        ? worker.connected
+          ? words.connected
+          : words.away
+        : (words.states[worker.state] ?? worker.state);
     const cells: [string, Node | string][] = [
       ["name", link],
       ["state", h("span", { class: `dot ${worker.connected ? "on" : "off"}` }, state)],
@@ -54,7 +59,11 @@ export class WorkersTable {
       ["seen", this.seen(worker)],
       ["rtt", worker.rtt_ms === null ? "" : `${worker.rtt_ms.toFixed(1)} ms`],
     ];
-    const row = h("tr", { "data-testid": "worker-row", "data-worker": worker.id, "data-connected": worker.connected ? "yes" : "no" });
+    const row = h("tr", {
+      "data-testid": "worker-row",
+      "data-worker": worker.id,
+      "data-connected": worker.connected ? "yes" : "no",
+    });
     row.append(...cells.map(([name, content]) => h("td", { "data-testid": `worker-${name}` }, content)));
     return row;
   }

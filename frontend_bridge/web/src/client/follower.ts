@@ -5,7 +5,16 @@
  * its seq, and frames of an earlier subscription are known by their id and dropped.
  */
 
-import type { ErrorFrame, EventFrame, PreviewFrame, ProgressFrame, ServerFrame, Snapshot, SubFrame, TelemetryFrame } from "./frames";
+import type {
+  ErrorFrame,
+  EventFrame,
+  PreviewFrame,
+  ProgressFrame,
+  ServerFrame,
+  Snapshot,
+  SubFrame,
+  TelemetryFrame,
+} from "./frames";
 
 export type NewsFrame = ProgressFrame | PreviewFrame | TelemetryFrame;
 

@@ -14,10 +14,7 @@ export interface SubFrame {
 }
 
 export type ClientFrame =
-  | SubFrame
-  | { t: "unsub"; topic: string }
-  | { t: "ping"; ts: number }
-  | { t: "pong"; ts: number };
+  SubFrame | { t: "unsub"; topic: string } | { t: "ping"; ts: number } | { t: "pong"; ts: number };
 
 export type Snapshot = Job | { id: string; jobs: Job[] } | { workers: Worker[] };
 

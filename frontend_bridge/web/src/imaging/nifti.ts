@@ -86,7 +86,10 @@ function readAffine(view: DataView, isLittle: boolean): number[] {
 }
 
 /** Decompress; throws NiftiError when the bytes are damaged. */
-export async function inflate(bytes: Uint8Array<ArrayBuffer>, format: "gzip" | "deflate"): Promise<Uint8Array<ArrayBuffer>> {
+export async function inflate(
+  bytes: Uint8Array<ArrayBuffer>,
+  format: "gzip" | "deflate",
+): Promise<Uint8Array<ArrayBuffer>> {
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream(format));
   try {
     return new Uint8Array(await new Response(stream).arrayBuffer());

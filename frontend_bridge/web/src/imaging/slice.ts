@@ -68,7 +68,10 @@ export function paintGrey(volume: Volume, plane: Plane, slice: number, window: W
   const [across, down, through] = AXES[plane];
   const [stepX, stepY] = [-volume.strides[across], -volume.strides[down]];
   const corner =
-    volume.origin - (volume.dims[across] - 1) * stepX - (volume.dims[down] - 1) * stepY + slice * volume.strides[through];
+    volume.origin -
+    (volume.dims[across] - 1) * stepX -
+    (volume.dims[down] - 1) * stepY +
+    slice * volume.strides[through];
   const scale = (255 * volume.slope) / (window.high - window.low);
   const shift = (255 * (volume.intercept - window.low)) / (window.high - window.low);
   let at = 0;
@@ -91,7 +94,11 @@ export function labelsUnder(volume: Volume, mask: Volume, plane: Plane, slice: n
   const [across, down] = AXES[plane];
   const first = voxelOfPixel(volume, plane, [0, 0, slice]);
   const start = [0, 1, 2].map(
-    (row) => toMask[4 * row] * first[0] + toMask[4 * row + 1] * first[1] + toMask[4 * row + 2] * first[2] + toMask[4 * row + 3],
+    (row) =>
+      toMask[4 * row] * first[0] +
+      toMask[4 * row + 1] * first[1] +
+      toMask[4 * row + 2] * first[2] +
+      toMask[4 * row + 3],
   );
   const right = [0, 1, 2].map((row) => -toMask[4 * row + across]);
   const below = [0, 1, 2].map((row) => -toMask[4 * row + down]);

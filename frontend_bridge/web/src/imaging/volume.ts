@@ -2,7 +2,8 @@
 
 import { apply, inverse, spacing, type Affine, type Vec3 } from "./affine";
 
-export type Voxels = Int8Array | Uint8Array | Int16Array | Uint16Array | Int32Array | Uint32Array | Float32Array | Float64Array;
+export type Voxels =
+  Int8Array | Uint8Array | Int16Array | Uint16Array | Int32Array | Uint32Array | Float32Array | Float64Array;
 
 export interface Volume {
   dims: Vec3;

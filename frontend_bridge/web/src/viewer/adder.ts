@@ -12,7 +12,12 @@ const SHOWN_REFUSALS = 3;
 export class Adder {
   readonly element: HTMLElement;
   private readonly files = h("input", { type: "file", multiple: true, hidden: true, "data-testid": "file-input" });
-  private readonly folder = h("input", { type: "file", hidden: true, webkitdirectory: true, "data-testid": "folder-input" });
+  private readonly folder = h("input", {
+    type: "file",
+    hidden: true,
+    webkitdirectory: true,
+    "data-testid": "folder-input",
+  });
   private readonly bar = h("progress", { max: 1, value: 0 });
   private readonly status = h("p", { class: "status", role: "status", "data-testid": "upload-status" });
   private readonly refusals = h("ul", { class: "refusals", "data-testid": "refusals" });
@@ -95,7 +100,10 @@ export class Adder {
   private finished(answer: UploadAnswer): void {
     const count = answer.studies.reduce((sum, study) => sum + study.series.length, 0);
     const refused = answer.refused.length;
-    this.tell(() => [t("uploadDone", { count }), refused ? t("uploadRefused", { count: refused }) : ""].join(" "), null);
+    this.tell(
+      () => [t("uploadDone", { count }), refused ? t("uploadRefused", { count: refused }) : ""].join(" "),
+      null,
+    );
     const lines = answer.refused.slice(0, SHOWN_REFUSALS).map((one) => h("li", {}, `${one.filename}: ${one.detail}`));
     replace(this.refusals, ...lines);
     this.onAdded(answer);

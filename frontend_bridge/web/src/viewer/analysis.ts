@@ -171,7 +171,11 @@ export class AnalysisCard {
 
   private drawHistory(): void {
     show(this.historyRow, this.jobs.length > 1);
-    const clock = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short", hourCycle: "h23" });
+    const clock = new Intl.DateTimeFormat(document.documentElement.lang, {
+      dateStyle: "medium",
+      timeStyle: "short",
+      hourCycle: "h23",
+    });
     const options = this.jobs.map((job) =>
       h("option", { value: job.id }, `${clock.format(new Date(job.created_at))} · ${t(job.state)}`),
     );
@@ -193,4 +197,3 @@ export class AnalysisCard {
     }
   }
 }
-

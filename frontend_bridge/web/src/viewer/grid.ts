@@ -103,7 +103,11 @@ export class PaneGrid {
     }
   }
 
-  private picture(series: Series, onFraction: (fraction: number | null) => void, signal: AbortSignal): Promise<Picture> {
+  private picture(
+    series: Series,
+    onFraction: (fraction: number | null) => void,
+    signal: AbortSignal,
+  ): Promise<Picture> {
     const known = this.pictures.get(series.id);
     if (known) return known;
     const told = (loaded: number, total: number | null): void => onFraction(total ? Math.min(1, loaded / total) : null);
@@ -152,7 +156,10 @@ export class PaneGrid {
       return button;
     });
     const tools = (["crosshair", "window"] as const).map((tool) => {
-      const button = say(h("button", { type: "button", "data-testid": `tool-${tool}` }), tool === "window" ? "windowing" : tool);
+      const button = say(
+        h("button", { type: "button", "data-testid": `tool-${tool}` }),
+        tool === "window" ? "windowing" : tool,
+      );
       button.addEventListener("click", () => this.chooseTool(tool));
       return button;
     });
@@ -185,7 +192,9 @@ export class PaneGrid {
   private toolButtons: HTMLElement[] = [];
 
   private pressed(): void {
-    this.planeButtons.forEach((button, index) => button.setAttribute("aria-pressed", String(PLANES[index] === this.plane)));
+    this.planeButtons.forEach((button, index) =>
+      button.setAttribute("aria-pressed", String(PLANES[index] === this.plane)),
+    );
     this.toolButtons.forEach((button, index) =>
       button.setAttribute("aria-pressed", String((index === 0) === (this.tool === "crosshair"))),
     );
@@ -218,6 +227,7 @@ export class PaneGrid {
 
 /** A point as a radiologist reads it: how far to which side. */
 function inWords([x, y, z]: Vec3): string {
-  const side = (value: number, [plus, minus]: string): string => `${value < 0 ? minus : plus} ${Math.abs(value).toFixed(1)}`;
+  const side = (value: number, [plus, minus]: string): string =>
+    `${value < 0 ? minus : plus} ${Math.abs(value).toFixed(1)}`;
   return `${side(x, "RL")}  ${side(y, "AP")}  ${side(z, "SI")} mm`;
 }

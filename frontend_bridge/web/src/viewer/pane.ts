@@ -163,7 +163,8 @@ export class Pane {
     text(this.sliceTag, slice ? `${slice.at + 1} / ${slice.count}` : "");
     const { low, high } = this.window;
     text(this.windowTag, slice ? t("readings", { width: figure(high - low), level: figure((low + high) / 2) }) : "");
-    if (slice) Object.assign(this.element.dataset, { slice: String(slice.at), slices: String(slice.count), plane: this.plane });
+    if (slice)
+      Object.assign(this.element.dataset, { slice: String(slice.at), slices: String(slice.count), plane: this.plane });
     Object.assign(this.element.dataset, { windowLow: String(low), windowHigh: String(high) });
   }
 

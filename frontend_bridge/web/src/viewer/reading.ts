@@ -1,6 +1,14 @@
 /** One opened study: its slots, its pictures, and the analysis that is shown over them. */
 
-import { isOpen, type Job, type Preview, type SegmentationClient, type Sequence, type Study, type Watch } from "../client";
+import {
+  isOpen,
+  type Job,
+  type Preview,
+  type SegmentationClient,
+  type Sequence,
+  type Study,
+  type Watch,
+} from "../client";
 import { readNifti } from "../imaging/nifti";
 import { readPreview } from "../imaging/preview";
 import { closestRas, type Volume } from "../imaging/volume";

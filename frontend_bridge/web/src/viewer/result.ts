@@ -80,14 +80,21 @@ export class ResultCard {
   private drawVolumes(): void {
     const volumes = this.job?.result?.volumes_ml;
     if (!volumes) return;
-    const format = new Intl.NumberFormat(document.documentElement.lang, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+    const format = new Intl.NumberFormat(document.documentElement.lang, {
+      minimumFractionDigits: 1,
+      maximumFractionDigits: 1,
+    });
     const rows = REGIONS.map((region) =>
       h(
         "tr",
         {},
         h("th", { scope: "row" }, t(region), h("small", {}, region)),
         h("td", {}, ...MADE_OF[region].map(swatch)),
-        h("td", { class: "figure", "data-testid": `volume-${region}`, "data-ml": volumes[region] }, `${format.format(volumes[region])} mL`),
+        h(
+          "td",
+          { class: "figure", "data-testid": `volume-${region}`, "data-ml": volumes[region] },
+          `${format.format(volumes[region])} mL`,
+        ),
       ),
     );
     replace(this.volumes, h("tbody", {}, ...rows));

@@ -43,7 +43,11 @@ export class StudyList {
       { type: "button", class: "study", "data-testid": "study", "data-id": study.id },
       h("b", {}, nameOf(study)),
       h("span", {}, [study.patient_id, study.study_date].filter(Boolean).join(" · ")),
-      h("span", {}, [descriptionOf(study), t("seriesCount", { count: study.series.length })].filter(Boolean).join(" · ")),
+      h(
+        "span",
+        {},
+        [descriptionOf(study), t("seriesCount", { count: study.series.length })].filter(Boolean).join(" · "),
+      ),
     );
     if (study.id === this.chosen) button.setAttribute("aria-current", "true");
     button.addEventListener("click", () => this.onChoose(study));

@@ -202,7 +202,10 @@ export function say<E extends Element>(element: E, key: Key, values?: Values): E
 
 /** The same for an attribute that is read or shown: a placeholder, a title, a label. */
 export function sayIn<E extends Element>(element: E, attribute: string, key: Key, values?: Values): E {
-  spokenIn.set(element, [...(spokenIn.get(element) ?? []).filter((one) => one.attribute !== attribute), { attribute, key, values }]);
+  spokenIn.set(element, [
+    ...(spokenIn.get(element) ?? []).filter((one) => one.attribute !== attribute),
+    { attribute, key, values },
+  ]);
   element.setAttribute("data-say-in", "");
   element.setAttribute(attribute, t(key, values));
   return element;
@@ -221,7 +224,8 @@ export function speak(next: Language): void {
     if (line) element.textContent = t(line.key, line.values);
   }
   for (const element of document.querySelectorAll("[data-say-in]")) {
-    for (const { attribute, key, values } of spokenIn.get(element) ?? []) element.setAttribute(attribute, t(key, values));
+    for (const { attribute, key, values } of spokenIn.get(element) ?? [])
+      element.setAttribute(attribute, t(key, values));
   }
   heard.forEach((listener) => listener());
 }

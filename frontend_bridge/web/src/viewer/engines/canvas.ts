@@ -2,7 +2,15 @@
 
 import { apply, type Vec3 } from "../../imaging/affine";
 import type { Look } from "../../imaging/labels";
-import { blendLabels, frameOf, labelsUnder, paintGrey, pixelOfVoxel, throughAxis, voxelOfPixel } from "../../imaging/slice";
+import {
+  blendLabels,
+  frameOf,
+  labelsUnder,
+  paintGrey,
+  pixelOfVoxel,
+  throughAxis,
+  voxelOfPixel,
+} from "../../imaging/slice";
 import { nearestVoxel, type Volume } from "../../imaging/volume";
 import { h } from "../dom";
 import type { Engine, Gestures, Overlay, Picture, View } from "./engine";
@@ -139,4 +147,3 @@ export class CanvasEngine implements Engine {
     this.gestures.onCrosshair(apply(this.volume.affine, voxelOfPixel(this.volume, plane, pixel)));
   }
 }
-

@@ -106,7 +106,8 @@ export class NiivueEngine implements Engine {
 
   private async swapMask(overlay: Overlay | null): Promise<void> {
     await this.hasScan;
-    const file = overlay && new File([overlay.file ?? writeLabels(overlay.volume)], overlay.file ? "mask.nii.gz" : "mask.nii");
+    const file =
+      overlay && new File([overlay.file ?? writeLabels(overlay.volume)], overlay.file ? "mask.nii.gz" : "mask.nii");
     const image = file && (await NVImage.loadFromFile({ file, name: file.name, opacity: 0.5 }));
     if (this.isGone || this.overlay !== overlay) return;
     this.quietly(() => {
@@ -142,7 +143,14 @@ export class NiivueEngine implements Engine {
   }
 }
 
-function colours(look: Look | null): { R: number[]; G: number[]; B: number[]; A: number[]; I: number[]; labels: string[] } {
+function colours(look: Look | null): {
+  R: number[];
+  G: number[];
+  B: number[];
+  A: number[];
+  I: number[];
+  labels: string[];
+} {
   const labels = [0, ...LABELS].sort();
   const channel = (index: number): number[] => labels.map((label) => (label === 0 ? 0 : labelColour(label)[index]));
   return {

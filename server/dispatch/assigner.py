@@ -7,21 +7,23 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from functools import partial
 
 from django.db import connection, transaction
 
 from server.core.events import Leased
-from server.core.job import Route, State, WaitingReason
+from server.core.job import Route, State
 from server.core.machine import Refused
 from server.core.scheduler import Assignment, Candidate, Waiting, assign, model_for, waiting_reason
-from server.dispatch import selectors
+from server.dispatch import selectors, wakeups
 from server.dispatch.models import Worker, WorkerSession
 from server.jobs import rows, services
 from server.jobs.models import Job
+from server.jobs.outbox import aside
+from server.jobs.outlook import Lease, Prospect, Taker
 
 LOOK_AT = 500
 """How far down the queue one round looks; the rest has nobody free anyway."""
-REMEMBERED_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,6 @@ def assign_round() -> Round:
         for one in given:
             del queue[one.job_id]
         room = _less(workers, given)
-        _remember(room, at)
         for row in queue.values():
             reason = waiting_reason(wishes[row.id], room, at=at)
             if row.waiting_reason != reason:
@@ -61,32 +62,18 @@ def assign_round() -> Round:
     )
 
 
-@dataclass
-class _Memory:
-    """Who was there at the last round: good enough for the first word on a new job, and no query on a click's way."""
-
-    workers: list[Candidate] = field(default_factory=list)
-    at: datetime | None = None
-
-
-_memory = _Memory()
-
-
-def outlook(job: Job) -> WaitingReason | None:
-    """Why a job that is just being queued will have to wait; None when somebody is free."""
+def outlook(job: Job) -> Prospect:
+    """What a job that is just being queued can expect; in the transaction that queues it."""
     at = services.now()
-    if _memory.at is None or abs((at - _memory.at).total_seconds()) > REMEMBERED_SECONDS:
-        _remember(selectors.candidates(at), at)
-    return waiting_reason(rows.waiting_of(job), _memory.workers, at=at)
-
-
-def forget() -> None:
-    """The next outlook asks the database."""
-    _memory.at = None
-
-
-def _remember(workers: list[Candidate], at: datetime) -> None:
-    _memory.workers, _memory.at = workers, at
+    wish = rows.waiting_of(job)
+    sessions = {session.worker_id: session for session in _sessions(at)}
+    workers = selectors.candidates(at, sessions=sessions.values())
+    taken = assign([wish], workers, at=at)
+    if not taken:
+        return Prospect(reason=waiting_reason(wish, workers, at=at))
+    session = sessions[taken[0].worker_id]
+    poke = partial(aside, wakeups.send, session.channel_name, wakeups.OFFERS)
+    return Prospect(taker=Taker(worker_id=session.worker_id, lease=_lease(wish, session), poke=poke))
 
 
 def _queue() -> list[Job]:
@@ -105,13 +92,16 @@ def _sessions(at: datetime) -> list[WorkerSession]:
 
 
 def _claim(row: Job, wish: Waiting, session: WorkerSession, at: datetime) -> bool:
-    model = model_for(wish.model_name, wish.model_version, selectors.models_of(session))
-    lease = services.Lease(worker_name=session.worker.name, run_model=asdict(model) if model else None)
     try:
-        services.record_on(row, Leased(at=at, worker_id=session.worker_id), lease=lease)
+        services.record_on(row, Leased(at=at, worker_id=session.worker_id), lease=_lease(wish, session))
     except (Refused, services.RowMoved):
         return False
     return True
+
+
+def _lease(wish: Waiting, session: WorkerSession) -> Lease:
+    model = model_for(wish.model_name, wish.model_version, selectors.models_of(session))
+    return Lease(worker_name=session.worker.name, run_model=asdict(model) if model else None)
 
 
 def _less(workers: Sequence[Candidate], given: Sequence[Assignment]) -> list[Candidate]:

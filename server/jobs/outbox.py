@@ -69,7 +69,8 @@ def publish(row: Job, effects: Iterable[Effect]) -> None:
     effects = tuple(effects)
     calls = [call for effect in effects for call in _dispatch_calls(effect)]
     changes = [effect.change for effect in effects if isinstance(effect, Append)]
-    if changes:
+    # Nobody watches a job that is not there before this commit.
+    if changes and changes != [Change.QUEUED]:
         calls.append(partial(aside, pokes.apoke, topic_of(row.id), seq=row.last_seq))
     elif Show() in effects:
         calls.append(partial(aside, pokes.anews, topic_of(row.id), kind="progress", body=news_body(row)))

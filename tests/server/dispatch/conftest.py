@@ -1,15 +1,9 @@
-"""Each test looks at the workers anew."""
+"""A machine and a job, committed, for the tests of the socket."""
 
 import pytest
 
-from server.dispatch import assigner
 from tests.server.dispatch.fakes import Machine
 from tests.server.dispatch.scenes import a_job
-
-
-@pytest.fixture(autouse=True)
-def _forgetful_assigner():
-    assigner.forget()
 
 
 @pytest.fixture

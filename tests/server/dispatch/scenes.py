@@ -14,6 +14,7 @@ from server.dispatch.models import Worker, WorkerSession
 from server.dispatch.sessions import Arrival, Pulse
 from server.jobs import services
 from server.jobs.models import Job
+from server.jobs.outlook import Lease
 from server.jobs.requests import Wish, request_segmentation
 from tests.server.dispatch.fakes import Machine
 from tests.server.shelf import a_study, a_user, four_series
@@ -58,7 +59,7 @@ def a_worker(name: str = "lab-1", *, credits: int = 1, route: str = "lab", **arr
 
 def leased(job: Job, worker: Worker) -> Hold:
     """The job is offered to the worker."""
-    lease = services.Lease(worker_name=worker.name, run_model=RUN)
+    lease = Lease(worker_name=worker.name, run_model=RUN)
     value = services.record(job.pk, Leased(at=timezone.now(), worker_id=worker.pk), lease=lease)
     return Hold(job.pk, value.fence)
 

@@ -38,8 +38,7 @@ def test_a_worker_gets_no_second_offer_before_it_answered_the_first():
 
 
 def test_taking_an_offer_uses_a_credit_until_the_worker_says_otherwise():
-    worker = a_worker(credits=2)
-    job = a_job()
+    job, worker = a_job(), a_worker(credits=2)
     hold = leased(job, worker)
     event = Started(at=timezone.now(), fence=hold.fence, worker_id=worker.pk)
 
@@ -114,10 +113,36 @@ def test_a_draining_worker_is_not_asked():
     assert reread(job).state == "queued"
 
 
-def test_the_first_word_on_a_new_job_knows_who_is_free():
+def test_a_job_that_meets_a_free_worker_is_leased_by_the_commit_that_queues_it():
+    worker = a_worker()
+
+    job = a_job()
+
+    assert (job.state, job.worker_id, job.fence) == ("leased", worker.pk, 1)
+    said = JobEvent.objects.filter(job=job).values_list("kind", "payload__state", "payload__waiting_reason")
+    assert list(said) == [("queued", "queued", None), ("leased", "leased", None)]
+
+
+def test_nobody_jumps_the_queue():
+    waiting = a_job(uid="1")
     a_worker()
 
-    assert assigner.outlook(a_job()) is None
+    late = a_job(uid="2")
+
+    assert (reread(waiting).state, late.state) == ("queued", "queued")
+    one_round()
+    assert (reread(waiting).state, reread(late).state) == ("leased", "queued")
+
+
+def test_the_socket_is_poked_once_the_lease_is_committed(monkeypatch, django_capture_on_commit_callbacks):
+    pokes = []
+    monkeypatch.setattr(assigner, "aside", lambda send, channel, message: pokes.append((channel, message["type"])))
+    a_worker()
+
+    with django_capture_on_commit_callbacks(execute=True):
+        a_job()
+
+    assert pokes == [("channel.lab-1", "worker.offers")]
 
 
 def test_an_unanswered_offer_goes_to_somebody_else():

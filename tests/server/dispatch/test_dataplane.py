@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 
 from server.dispatch import dataplane, housekeeping, keys
-from server.dispatch.models import Worker
+from server.dispatch.models import Worker, WorkerSession
 from server.dispatch.ranges import Span
 from server.imaging import storage
 from server.imaging.models import Artifact, Series
@@ -196,6 +196,7 @@ def test_a_revoked_workers_token_opens_nothing(client, worker, hold, artifact):
 
 def test_an_attempt_sees_only_its_own_upload(client, hold, worker):
     location = begin(client, hold)["Location"]
+    WorkerSession.objects.update(credits=0)
     other = running(a_job(uid="9.9"), worker)
 
     assert Client(headers=bearer(other, worker)).head(location).status_code == 404

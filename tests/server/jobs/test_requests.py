@@ -157,7 +157,7 @@ def test_a_model_may_be_named_with_its_version(reader, four):
 
 
 def test_the_first_snapshot_says_why_the_job_will_wait(reader, four, monkeypatch):
-    monkeypatch.setattr(outlook, "_outlook", lambda job: WaitingReason.ALL_BUSY)
+    monkeypatch.setattr(outlook, "_outlook", lambda job: outlook.Prospect(reason=WaitingReason.ALL_BUSY))
 
     job = request_segmentation(user=reader, wish=wish_for(four, priority=Priority.URGENT))
 

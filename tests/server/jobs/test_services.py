@@ -13,12 +13,13 @@ from server.core.machine import Refused, StaleLease
 from server.imaging.models import Mask
 from server.jobs import outbox, selectors, services
 from server.jobs.models import Job, JobEvent
+from server.jobs.outlook import Lease
 from server.jobs.requests import Wish, request_segmentation
 from tests.server.shelf import a_study, a_user, four_series
 
 pytestmark = pytest.mark.django_db
 
-LEASE = services.Lease(worker_name="lab-1", run_model={"name": "compact", "version": "1", "sha256": "a" * 64})
+LEASE = Lease(worker_name="lab-1", run_model={"name": "compact", "version": "1", "sha256": "a" * 64})
 FIELDS = {
     *("id", "state", "route", "stage", "progress", "eta_seconds", "queue_position", "waiting_reason", "worker"),
     *("model", "attempt", "series_id", "sequence_series_ids", "created_at", "started_at", "finished_at"),

@@ -132,7 +132,7 @@ export class PaneGrid {
 
   private dress(): void {
     for (const pane of this.all) pane.setMask(this.overlay, this.look);
-    this.element.dataset["mask"] = this.overlay ? "shown" : "none";
+    this.element.dataset["mask"] = this.overlay ? (this.overlay.file ? "shown" : "preview") : "none";
   }
 
   /** The pane that the slider follows: T1CE when it is there. */

@@ -86,6 +86,7 @@ def _queue() -> list[Job]:
 
 def _sessions(at: datetime) -> list[WorkerSession]:
     alive = selectors.alive_sessions(at).filter(worker__state=Worker.State.ACTIVE).select_related("worker")
+    alive = alive.only(*selectors.CANDIDATE_FIELDS, "channel_name", "worker__name")
     if connection.features.has_select_for_update_skip_locked:
         alive = alive.select_for_update(skip_locked=True, of=("self",))
     return list(alive)

@@ -24,6 +24,10 @@ from server.jobs import rows
 from server.jobs.models import Job
 
 
+CANDIDATE_FIELDS = ("credits", "load", "is_draining", "models_offered", "warm_sha256", "worker__route")
+OFFER_FIELDS = ("series_id", "sequence_series_ids", "fence", "attempt", "run_model")
+
+
 @dataclass(frozen=True)
 class Input:
     """One sequence for a worker to fetch."""
@@ -61,7 +65,7 @@ def candidates(at: datetime, *, sessions: Iterable[WorkerSession] | None = None)
 
 def offers_for(worker_id: str) -> list[Offer]:
     """The offers a worker has not answered."""
-    rows = list(_unanswered().filter(worker_id=worker_id))
+    rows = list(_unanswered().filter(worker_id=worker_id).only(*OFFER_FIELDS))
     wanted = {series_id for row in rows for series_id in (row.series_id, *row.sequence_series_ids)}
     found = Artifact.objects.filter(series__in=wanted).annotate(series_pk=F("series__pk")) if wanted else ()
     artifacts = {artifact.series_pk: artifact for artifact in found}

@@ -38,7 +38,7 @@ class Job(models.Model):
     series = models.ForeignKey("imaging.Series", on_delete=models.PROTECT, related_name="jobs")
     sequence_series_ids = models.JSONField(help_text="Our ids, in the order T1, T1CE, T2, FLAIR.")
     requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="jobs")
-    dedupe_key = models.CharField(max_length=64)
+    dedupe_key = models.CharField(max_length=64, db_index=True)
     rank = models.PositiveSmallIntegerField(choices=Rank, default=Rank.ROUTINE)
     model_name = models.CharField(max_length=128, blank=True, help_text="As asked for; empty: the worker's default.")
     model_version = models.CharField(max_length=128, blank=True)

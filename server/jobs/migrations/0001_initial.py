@@ -40,7 +40,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("sequence_series_ids", models.JSONField(help_text="Our ids, in the order T1, T1CE, T2, FLAIR.")),
-                ("dedupe_key", models.CharField(max_length=64)),
+                ("dedupe_key", models.CharField(db_index=True, max_length=64)),
                 (
                     "rank",
                     models.PositiveSmallIntegerField(choices=[(0, "urgent"), (1, "routine"), (2, "batch")], default=1),

@@ -23,7 +23,7 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from frontend_bridge import feeds
 from frontend_bridge import messages as m
 from frontend_bridge.conversation import Conversation
-from frontend_bridge.ports import GOING_AWAY, SIGNED_OUT, Rhythm
+from frontend_bridge.ports import GOING_AWAY, SIGNED_OUT, Rhythm, session_name
 from server.topics import pokes
 from server.topics.sockets import live_sockets
 
@@ -131,11 +131,9 @@ class SegmentationConsumer(AsyncWebsocketConsumer):
             await self._part(SIGNED_OUT)
             return
         session = self.scope.get("session")
+        key = session.session_key if session is not None else None
         self.conversation = Conversation(
-            user,
-            wire=self,
-            library=_Reading(session.session_key if session is not None else None),
-            rhythm=self.rhythm,
+            user, wire=self, library=_Reading(key), session=session_name(key), rhythm=self.rhythm
         )
         live_sockets.add(self)
         self._serving = self._tasks.create_task(self._serve(self.conversation))

@@ -69,7 +69,7 @@ class _Duty:
 
 
 class Conversation:
-    """What one signed-in browser is owed. All sending happens in `run`."""
+    """What one signed-in browser is owed. All sending happens in `run`. `session` is the name of its session."""
 
     def __init__(
         self,
@@ -77,12 +77,14 @@ class Conversation:
         *,
         wire: Wire,
         library: Library,
+        session: str = "",
         rhythm: Rhythm | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.user = user
         self.wire = wire
         self.library = library
+        self.session = session
         self.rhythm = rhythm or Rhythm()
         self.clock = clock
         self._wake = asyncio.Event()
@@ -126,7 +128,9 @@ class Conversation:
 
     def take_news(self, topic: str, kind: str, body: dict[str, Any]) -> None:
         """Something of which only the newest counts."""
-        if topic in self._subscriptions:
+        if topic == self._own_topic and kind == "signed_out" and body["session"] == self.session:
+            self.dismiss(SIGNED_OUT)
+        elif topic in self._subscriptions:
             self._subscriptions[topic].note_news(kind, body)
             self._wake.set()
 

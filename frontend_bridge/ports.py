@@ -5,6 +5,7 @@ Flow: 9 browser
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -54,3 +55,8 @@ class Wire(Protocol):
     async def send_bytes(self, content: bytes) -> None: ...
     async def join(self, topic: str) -> None: ...
     async def leave(self, topic: str) -> None: ...
+
+
+def session_name(session_key: str | None) -> str:
+    """What a session is called among processes: its key alone would sign anybody in who reads it."""
+    return hashlib.sha256((session_key or "").encode()).hexdigest()

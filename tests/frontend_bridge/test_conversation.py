@@ -211,7 +211,20 @@ async def test_a_permission_that_ends_ends_the_subscription():
     assert JOB not in socket.wire.groups
 
 
-async def test_signing_out_ends_the_socket_at_once():
+async def test_signing_out_ends_the_sockets_of_that_session_and_no_others():
+    """Django tells of it while the session still exists, so the socket must not ask whether it does."""
+    async with Socket() as socket:
+        socket.conversation.session = "this-one"
+        socket.conversation.take_news("user:1", "signed_out", {"session": "another"})
+        pong = await socket.says(t="ping")
+        socket.conversation.take_news("user:1", "signed_out", {"session": "this-one"})
+        bye = await socket.parted()
+
+    assert kinds(pong) == ["pong"]
+    assert (bye.code, bye.reconnect) == (4501, False)
+
+
+async def test_a_poke_at_the_user_looks_at_the_permissions_at_once():
     library = FakeLibrary()
     async with Socket(library) as socket:
         library.user = None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import base64
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -221,10 +224,22 @@ def _send_by_tus(client: httpx.Client, file: Path, *, batch: str, batch_count: i
         ).raise_for_status()
 
 
+_demo_files: Path | None = None
+
+
 def demo_patient(stack: Stack) -> dict[str, Any]:
-    """Make the simulated patient and give back its study as the API would: `{"id", "series": [{"id", "sequence"}]}`."""
-    made = json.loads(stack.manage("make_demo_patient", "--owner", "doctor"))
-    return {"id": made["study"], "series": [{"id": key, "sequence": name} for name, key in made["series"].items()]}
+    """The simulated patient's study as the API would give it. It is made once; later stacks import the same files."""
+    global _demo_files  # noqa: PLW0603  (ten seconds of computing, shared by every stack of a run)
+    folder = stack.data_dir / "demo"
+    if _demo_files is None:
+        made = json.loads(stack.manage("make_demo_patient", "--owner", "doctor"))
+        _demo_files = Path(tempfile.mkdtemp(prefix="segwire-demo-"))
+        atexit.register(shutil.rmtree, _demo_files, ignore_errors=True)
+        shutil.copytree(folder, _demo_files, dirs_exist_ok=True)
+        return {"id": made["study"], "series": [{"id": key, "sequence": name} for name, key in made["series"].items()]}
+    shutil.copytree(_demo_files, folder, dirs_exist_ok=True)
+    folders = [str(folder / name.lower()) for name in ("T1", "T1CE", "T2", "FLAIR")]
+    return dict(json.loads(stack.manage("import_series", *folders, "--owner", "doctor"))["studies"][0])
 
 
 def by_sequence(study: dict[str, Any]) -> dict[str, str]:

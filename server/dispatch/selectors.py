@@ -23,7 +23,6 @@ from server.imaging.selectors import packed_of
 from server.jobs import rows
 from server.jobs.models import Job
 
-
 CANDIDATE_FIELDS = ("credits", "load", "is_draining", "models_offered", "warm_sha256", "worker__route")
 OFFER_FIELDS = ("series_id", "sequence_series_ids", "fence", "attempt", "run_model")
 

@@ -19,11 +19,23 @@ from server.dispatch.selectors import held_by
 class WorkerAdmin(admin.ModelAdmin):
     """The list is live: a script of the browser leg follows the topic `workers` above it."""
 
-    list_display = ("name", "state", "route", "is_connected", "device", "slots", "current_jobs", "last_seen", "rtt")
+    list_display = ("name", "state", "is_connected", "current_jobs", "last_seen")
     list_filter = ("state", "route")
     list_select_related = ("session",)
     search_fields = ("name", "id")
-    readonly_fields = ("id", "public_key", "state", "route", "created_by", "created_at", "last_seen", "current_jobs")
+    readonly_fields = (
+        "id",
+        "public_key",
+        "state",
+        "route",
+        "device",
+        "slots",
+        "rtt",
+        "created_by",
+        "created_at",
+        "last_seen",
+        "current_jobs",
+    )
     fields = ("name", "labels", *readonly_fields)
     actions = ("activate", "suspend", "revoke")
 

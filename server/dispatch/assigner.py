@@ -19,8 +19,8 @@ from server.dispatch import selectors, wakeups
 from server.dispatch.models import Worker, WorkerSession
 from server.jobs import rows, services
 from server.jobs.models import Job
-from server.jobs.outbox import aside
 from server.jobs.outlook import Lease, Prospect, Taker
+from server.topics.pokes import aside
 
 LOOK_AT = 500
 """How far down the queue one round looks; the rest has nobody free anyway."""

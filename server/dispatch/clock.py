@@ -18,7 +18,6 @@ from server.dispatch import assigner, housekeeping, wakeups
 from server.dispatch.node import NODE
 from server.dispatch.threads import in_thread, let_go
 from server.imaging.services import tidy
-from server.jobs import outbox
 from server.jobs.outbox import topic_of
 from server.topics import pokes
 
@@ -47,7 +46,7 @@ async def run(*, stop: asyncio.Event, on_server_job: Callable[[], None]) -> None
     `on_server_job` is called whenever a job waits for the server's own worker.
     """
     wakeups.bell.listen()
-    outbox.speak_on(asyncio.get_running_loop())
+    pokes.speak_on(asyncio.get_running_loop())
     async with ThreadSensitiveContext(), asyncio.TaskGroup() as tasks:
         await in_thread(housekeeping.on_start, node=NODE, is_alone=_is_alone())
         chores = tasks.create_task(_keep_tidy())
@@ -60,7 +59,7 @@ async def run(*, stop: asyncio.Event, on_server_job: Callable[[], None]) -> None
                 await dispatcher.look()
         chores.cancel()
         await let_go()
-    outbox.speak_on(None)
+    pokes.speak_on(None)
 
 
 class Dispatcher:

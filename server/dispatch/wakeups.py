@@ -10,7 +10,7 @@ import structlog
 from channels.layers import get_channel_layer
 
 from server.dispatch.models import WorkerSession
-from server.jobs.outbox import aside
+from server.topics.pokes import aside
 
 log = structlog.get_logger(__name__)
 

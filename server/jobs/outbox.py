@@ -5,12 +5,9 @@ All of it may be lost (the row and its log are the truth), so nothing here can f
 Flow: 3 dispatch
 """
 
-import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
 
-from asgiref.sync import async_to_sync
 from django.db import transaction
 
 from server.core.effects import Append, Change, Effect, Seek, Show, Stop
@@ -22,7 +19,6 @@ TOLD_TO_STUDY = {Change.QUEUED, Change.SUCCEEDED, Change.FAILED, Change.CANCELLE
 
 _seekers: list[Callable[[], None]] = []
 _stoppers: list[Callable[[str], None]] = []
-_loop: asyncio.AbstractEventLoop | None = None
 
 
 def on_seek(seeker: Callable[[], None]) -> None:
@@ -33,20 +29,6 @@ def on_seek(seeker: Callable[[], None]) -> None:
 def on_stop(stopper: Callable[[str], None]) -> None:
     """Call `stopper` with a worker's id whenever that worker is to stop something."""
     _stoppers.append(stopper)
-
-
-def speak_on(loop: asyncio.AbstractEventLoop | None) -> None:
-    """Send pokes on this loop from now on, so that no thread waits for its turn there."""
-    global _loop  # noqa: PLW0603  (one loop a process, named by the dispatcher's clock)
-    _loop = loop
-
-
-def aside(send: Callable[..., Coroutine[Any, Any, None]], *args: Any, **kwargs: Any) -> None:
-    """Send something from a thread without waiting until it is sent; where no loop is known, wait."""
-    if _loop is None or _loop.is_closed():
-        async_to_sync(send)(*args, **kwargs)
-    else:
-        asyncio.run_coroutine_threadsafe(send(*args, **kwargs), _loop)
 
 
 def topic_of(job_id: str) -> str:
@@ -71,9 +53,9 @@ def publish(row: Job, effects: Iterable[Effect]) -> None:
     changes = [effect.change for effect in effects if isinstance(effect, Append)]
     # Nobody watches a job that is not there before this commit.
     if changes and changes != [Change.QUEUED]:
-        calls.append(partial(aside, pokes.apoke, topic_of(row.id), seq=row.last_seq))
+        calls.append(partial(pokes.poke, topic_of(row.id), seq=row.last_seq))
     elif Show() in effects:
-        calls.append(partial(aside, pokes.anews, topic_of(row.id), kind="progress", body=news_body(row)))
+        calls.append(partial(pokes.news, topic_of(row.id), kind="progress", body=news_body(row)))
     for call in calls:
         transaction.on_commit(call, robust=True)
     for change in TOLD_TO_STUDY.intersection(changes):

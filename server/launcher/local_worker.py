@@ -20,7 +20,7 @@ from server.dispatch.services import issue_enrol_token
 
 log = structlog.get_logger(__name__)
 
-STOP_SECONDS = 10.0
+STOP_SECONDS = 15.0
 RETRY_SECONDS = 5.0
 # Nothing of the server's own secrets goes to the child.
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TEMP", "SYSTEMROOT", "VIRTUAL_ENV", "CUDA_VISIBLE_DEVICES")

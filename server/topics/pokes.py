@@ -6,6 +6,8 @@ the newest counts (progress, preview, telemetry).
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import structlog
@@ -13,6 +15,22 @@ from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 
 log = structlog.get_logger(__name__)
+
+_loop: asyncio.AbstractEventLoop | None = None
+
+
+def speak_on(loop: asyncio.AbstractEventLoop | None) -> None:
+    """Send pokes on this loop from now on, so that no thread waits for its turn there."""
+    global _loop  # noqa: PLW0603  (one loop a process, named by the dispatcher's clock)
+    _loop = loop
+
+
+def aside(send: Callable[..., Coroutine[Any, Any, None]], *args: Any, **kwargs: Any) -> None:
+    """Send something from a thread without waiting until it is sent; where no loop is known, wait."""
+    if _loop is None or _loop.is_closed():
+        async_to_sync(send)(*args, **kwargs)
+    else:
+        asyncio.run_coroutine_threadsafe(send(*args, **kwargs), _loop)
 
 
 def group_of(topic: str) -> str:
@@ -32,12 +50,12 @@ async def anews(topic: str, *, kind: str, body: dict[str, Any]) -> None:
 
 def poke(topic: str, *, seq: int) -> None:
     """The same as `apoke`, from a thread."""
-    async_to_sync(apoke)(topic, seq=seq)
+    aside(apoke, topic, seq=seq)
 
 
 def news(topic: str, *, kind: str, body: dict[str, Any]) -> None:
     """The same as `anews`, from a thread."""
-    async_to_sync(anews)(topic, kind=kind, body=body)
+    aside(anews, topic, kind=kind, body=body)
 
 
 async def _send(topic: str, message: dict[str, Any]) -> None:

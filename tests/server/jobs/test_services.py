@@ -232,7 +232,7 @@ def test_after_the_commit_the_assigner_is_woken_and_the_watchers_are_poked(
 ):
     calls = []
     monkeypatch.setattr(outbox, "_seekers", [lambda: calls.append("seek")])
-    monkeypatch.setattr(outbox, "aside", lambda send, topic, **body: calls.append((topic, body)))
+    monkeypatch.setattr(outbox.pokes, "poke", lambda topic, **body: calls.append((topic, body)))
     start(job)
 
     with django_capture_on_commit_callbacks(execute=True):

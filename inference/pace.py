@@ -14,6 +14,8 @@ import torch
 from inference.watch import Watch
 
 TICK_SECONDS = 0.5
+TELLING_FRACTION = 0.1
+"""Before this much is done an estimate of the rest jumps by minutes, so none is given."""
 CREEP_SECONDS = 60.0
 """No layer takes longer; from here on silence tells the watchdog the truth."""
 
@@ -72,7 +74,7 @@ class Pace:
 
     def _eta(self, fraction: float) -> float | None:
         elapsed = self._watch.now() - self._started
-        return elapsed / fraction - elapsed if fraction > 0 else None
+        return elapsed / fraction - elapsed if fraction >= TELLING_FRACTION else None
 
     def _creep(self) -> None:
         while not self._over.wait(TICK_SECONDS):

@@ -22,15 +22,16 @@ SECURE_CSP = {
     "object-src": "'none'",
     "require-trusted-types-for": "'script'",
 }
-# The stock admin's jQuery writes innerHTML while it loads, so Trusted Types would break every page of it.
-ADMIN_CSP = {directive: sources for directive, sources in SECURE_CSP.items() if "trusted-types" not in directive}
+# The stock admin's jQuery and the API page's Swagger write innerHTML, so Trusted Types would break both.
+STOCK_PAGES = ("/admin/", "/api/docs/")
+STOCK_CSP = {directive: sources for directive, sources in SECURE_CSP.items() if "trusted-types" not in directive}
 
 
 def _header(policy: dict[str, str]) -> str:
     return "; ".join(f"{directive} {sources}" for directive, sources in policy.items())
 
 
-HEADER, ADMIN_HEADER = _header(SECURE_CSP), _header(ADMIN_CSP)
+HEADER, STOCK_HEADER = _header(SECURE_CSP), _header(STOCK_CSP)
 
 
 class ContentSecurityPolicyMiddleware:
@@ -54,6 +55,6 @@ class ContentSecurityPolicyMiddleware:
 
 
 def _with_policy(request: HttpRequest, response: HttpResponse) -> HttpResponse:
-    header = ADMIN_HEADER if request.path.startswith("/admin/") else HEADER
+    header = STOCK_HEADER if request.path.startswith(STOCK_PAGES) else HEADER
     response.headers.setdefault("Content-Security-Policy", header)
     return response

@@ -51,22 +51,22 @@ def tumour_looks(
     """How one tumour looks on the four sequences of a head whose CSF has these levels."""
     wetness = float(rng.uniform(0.15, 0.65))  # water in the oedema: the same on all sequences
     cyst = float(rng.uniform(0.0, 1.0)) ** (2.0 if is_dull else 1.0)
-    solid = float(rng.uniform(0.2, 0.7))
+    solid = float(rng.uniform(0.1, 0.7))
     t2_span = csf[Sequence.T2] - 1.0
     bright = float(rng.uniform(1.2, 2.3)) if rng.uniform() < 0.85 else float(rng.uniform(1.1, 1.3))
     t1_span = 1.0 - csf[Sequence.T1]
     t1ce_span = 1.0 - csf[Sequence.T1CE]
     uptake = float(rng.uniform(1.25, 2.6)) if rng.uniform() < 0.8 else float(rng.uniform(1.1, 1.35))
-    core_t1 = np.interp(cyst, [0, 1], [rng.uniform(0.3, 0.6), rng.uniform(0.6, 1.0)])
+    core_t1 = np.interp(cyst, [0, 1], [rng.uniform(0.05, 0.6), rng.uniform(0.4, 1.0)])
     wet_flair = rng.uniform(0.3, 1.2) if rng.uniform() < 0.6 else rng.uniform(1.0, 1.8)
-    core_flair = np.interp(cyst, [0.3, 0.7], [rng.uniform(1.1, 2.1), wet_flair])
+    core_flair = np.interp(cyst, [0.3, 0.7], [rng.uniform(0.8, 2.1), wet_flair])
     bled = rng.uniform() < 0.08
     veil = float(rng.uniform(0.1, 0.45))
     return {
         Sequence.T1: TumourLook(
             1.3 if bled else 1.0 - core_t1 * t1_span,
             1.0 - t1_span * (0.03 + 0.5 * wetness),
-            1.0 - t1_span * rng.uniform(0.15, 0.7),
+            1.0 - t1_span * rng.uniform(-0.05, 0.7),
             veil,
         ),
         Sequence.T1CE: TumourLook(

@@ -91,7 +91,7 @@ def add_bundle(folder: Path, *, into: Path, choices: BundleChoices | None = None
         workshop = Path(name)
         entry = replace(entry, sha256=store(state, workshop / WEIGHTS), weights=workshop / WEIGHTS)
         (workshop / MANIFEST).write_text(json.dumps(document_of(entry), indent=1) + "\n", encoding="utf-8")
-        home = into / f"{entry.name}-{entry.version}"
+        home = into / f"{entry.name}@{entry.version}"
         shutil.rmtree(home, ignore_errors=True)
         workshop.rename(home)
         workshop.mkdir()  # so that the context manager finds what it will remove
@@ -210,7 +210,7 @@ def _channel_words(formats: object, side: str) -> list[str]:
     ports = formats.get(side) if isinstance(formats, dict) else None
     port = next(iter(ports.values()), None) if isinstance(ports, dict) else None
     names = port.get("channel_def") if isinstance(port, dict) else None
-    if not isinstance(names, dict) or not all(str(key).isdigit() for key in names):
+    if not isinstance(names, dict) or not all(str(key).isdecimal() for key in names):
         raise BundleRefused("metadata.json", f"does not name the channels of its {side}; name them when adding it")
     ordered = sorted(names.items(), key=lambda item: int(item[0]))
     return [re.sub(r"[^a-z0-9]", "", str(word).lower()) for _, word in ordered]

@@ -57,7 +57,7 @@ def test_adding_the_same_version_again_replaces_it_and_leaves_nothing_behind(tmp
     add_bundle(tmp_path / "b", into=tmp_path / "models")
     add_bundle(tmp_path / "b", into=tmp_path / "models")
 
-    assert [path.name for path in (tmp_path / "models").iterdir()] == ["b-0.3.0"]
+    assert [path.name for path in (tmp_path / "models").iterdir()] == ["b@0.3.0"]
 
 
 def test_a_reference_to_a_plain_value_of_the_same_file_is_followed(tmp_path: Path):
@@ -171,4 +171,13 @@ def test_nothing_is_added_while_pickle_is_allowed(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("MONAI_ALLOW_PICKLE", "0")
 
     with pytest.raises(PickleAllowed):
+        add_bundle(tmp_path / "b", into=tmp_path / "models")
+
+
+def test_channel_numbers_that_are_no_numbers_are_refused(tmp_path: Path):
+    """`"²".isdigit()` is true, and int() of it raises."""
+    formats = {"inputs": {"image": {"channel_def": {"²": "T1"}}}, "outputs": {}}
+    write_bundle(tmp_path / "b", metadata={"network_data_format": formats})
+
+    with pytest.raises(BundleRefused):
         add_bundle(tmp_path / "b", into=tmp_path / "models")

@@ -8,7 +8,7 @@ FAST_TESTS := tests --ignore=tests/system --ignore=tests/browser
 NPM := PATH="$(CURDIR)/.venv/bin:$$PATH" npm --prefix frontend_bridge/web
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo test check lint fast-tests web-tests bench bench-dispatch bench-inference lock flow docs clean
+.PHONY: help setup demo test check lint fast-tests web-tests bench bench-dispatch bench-inference screenshots lock flow docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -45,6 +45,9 @@ bench-dispatch: setup  ## click to worker, progress to browser, beside a bare We
 
 bench-inference: setup  ## the whole demo analysis beside the network's own time
 	@$(VENV_PYTHON) -m benchmarks.analysis
+
+screenshots: setup  ## take the pictures of the README anew, of the simulated patient alone
+	@SCREENSHOTS=docs/images $(VENV_PYTHON) -m pytest tests/browser -q -m "not real_data"
 
 lock: setup  ## resolve requirements.lock anew
 	@$(VENV_PYTHON) tools/lock.py

@@ -13,6 +13,8 @@ import environ
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOG_FORMATS = ("console", "json")
+DATABASES = ("sqlite", "postgres", "postgresql")
+LAYERS = ("redis", "rediss", "unix")
 
 
 class WrongSetting(Exception):
@@ -50,7 +52,7 @@ def read(base: Path = PROJECT_DIR) -> Env:
     values.prefix = ""
     if (base / ".env").is_file():
         environ.Env.read_env(base / ".env", overwrite=False)
-    data_dir = Path(values.str("DATA_DIR", default=str(base / "data"))).expanduser().resolve()
+    data_dir = _writable(Path(values.str("DATA_DIR", default=str(base / "data"))).expanduser().resolve())
     public_url = _url(values.str("PUBLIC_URL", default="http://localhost:8000"))
     debug = _boolean(values, "DEBUG", default=False)
     hosts = tuple(values.list("ALLOWED_HOSTS", default=[]))
@@ -62,8 +64,8 @@ def read(base: Path = PROJECT_DIR) -> Env:
         public_url=public_url,
         allowed_origins=tuple(_url(origin, name="ALLOWED_ORIGINS") for origin in origins),
         data_dir=data_dir,
-        database_url=values.str("DATABASE_URL", default=""),
-        redis_url=values.str("REDIS_URL", default=""),
+        database_url=_service("DATABASE_URL", values.str("DATABASE_URL", default=""), DATABASES),
+        redis_url=_service("REDIS_URL", values.str("REDIS_URL", default=""), LAYERS),
         use_local_inference=_boolean(values, "USE_LOCAL_INFERENCE", default=False),
         models_dir=Path(values.str("MODELS_DIR", default=str(data_dir / "models"))),
         log_level=_one_of("LOG_LEVEL", values.str("LOG_LEVEL", default="INFO").upper(), LOG_LEVELS),
@@ -89,17 +91,39 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
 
 
 def _url(text: str, *, name: str = "PUBLIC_URL") -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
-        raise WrongSetting(name, f"{text!r} is not a full origin such as https://segwire.example.org")
+    sentence = f"{text!r} is not a full origin such as https://segwire.example.org"
+    try:
+        parts = urlsplit(text)
+        is_port_fine = parts.port != 0
+    except ValueError as error:
+        raise WrongSetting(name, sentence) from error
+    is_origin = parts.scheme in ("http", "https") and parts.hostname and parts.path in ("", "/")
+    if not (is_origin and is_port_fine):
+        raise WrongSetting(name, sentence)
     return f"{parts.scheme}://{parts.netloc}"
+
+
+def _service(name: str, url: str, schemes: tuple[str, ...]) -> str:
+    """An address of a service, or an empty text. It may hold a password, so the sentence does not repeat it."""
+    if url and url.partition("://")[0] not in schemes:
+        raise WrongSetting(name, f"the address starts with none of {', '.join(f'{scheme}://' for scheme in schemes)}")
+    return url
+
+
+def _writable(data_dir: Path) -> Path:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WrongSetting("DATA_DIR", f"{data_dir} cannot be written ({error.strerror})") from error
+    if not os.access(data_dir, os.W_OK | os.X_OK):
+        raise WrongSetting("DATA_DIR", f"{data_dir} cannot be written (Permission denied)")
+    return data_dir
 
 
 def _kept_secret(data_dir: Path) -> str:
     """The key that the first start made: a single machine needs no setting. Several processes set SECRET_KEY."""
     file = data_dir / "secret_key"
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
             out.write(secrets.token_urlsafe(50))
     except FileExistsError:

@@ -42,17 +42,32 @@ def test_the_secret_is_made_once_and_kept_for_this_user_only(tmp_path: Path) -> 
         ("USE_LOCAL_INFERENCE", "2"),
         ("PUBLIC_URL", "segwire.example.org"),
         ("PUBLIC_URL", "https://segwire.example.org/path"),
+        ("PUBLIC_URL", "https://segwire.example.org:web"),
         ("ALLOWED_ORIGINS", "https://viewer.example.org,viewer"),
         ("LOG_LEVEL", "loud"),
         ("LOG_FORMAT", "xml"),
         ("DATA_DIR", "/proc/nowhere"),
+        ("DATABASE_URL", "segwire.sqlite3"),
+        ("REDIS_URL", "127.0.0.1:6379"),
     ],
 )
 def test_a_wrong_value_is_named(name: str, value: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SECRET_KEY", "x" * 50)
 
     with pytest.raises(env.WrongSetting, match=f"^{name}: "):
         env.read(tmp_path)
+
+
+def test_the_sentence_about_a_service_does_not_repeat_its_password(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "oracle://segwire:hunter2@db/segwire")
+
+    with pytest.raises(env.WrongSetting) as wrong:
+        env.read(tmp_path)
+
+    assert "hunter2" not in str(wrong.value)
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any
 
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from server.accounts.auth import user_auth
+from server.config.problems import problem_response
 from server.core.errors import Problem
 from server.dispatch.api import router as dispatch_router
 from server.imaging.api import router as imaging_router
@@ -27,12 +27,6 @@ api = NinjaAPI(
 api.add_router("/mri/segmentation/", jobs_router, tags=["segmentation"])
 api.add_router("/mri/", imaging_router, tags=["imaging"])
 api.add_router("/", dispatch_router, tags=["workers"])
-
-
-def problem_response(*, status: int, code: str, title: str, detail: str, extra: dict[str, Any]) -> HttpResponse:
-    """An application/problem+json answer."""
-    body = {**extra, "type": f"urn:segwire:{code}", "title": title, "status": status, "detail": detail, "code": code}
-    return JsonResponse(body, status=status, content_type="application/problem+json")
 
 
 @api.exception_handler(Problem)

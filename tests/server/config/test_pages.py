@@ -37,6 +37,30 @@ def test_an_error_is_a_problem_document(client: Client, method: str, path: str, 
     assert {"type", "title", "detail"} <= set(problem)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("get", "/api/nothing/", 404, "not_found"),
+        ("delete", "/api/mri/studies/", 405, "method_not_allowed"),
+        ("patch", "/api/mri/uploads/", 405, "method_not_allowed"),
+    ],
+)
+def test_an_answer_of_the_frameworks_is_a_problem_document_too(
+    client: Client, method: str, path: str, status: int, code: str
+) -> None:
+    answer = getattr(client, method)(path)
+
+    problem = answer.json()
+    assert (answer.status_code, problem["status"], problem["code"]) == (status, status, code)
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.headers["Content-Security-Policy"] == HEADER
+    assert ("Allow" in answer.headers) is (status == 405)
+
+
+def test_a_page_that_is_not_there_stays_a_page(client: Client) -> None:
+    assert client.get("/nowhere").headers["Content-Type"].startswith("text/html")
+
+
 def test_a_token_that_is_wrong_is_no_session(client: Client) -> None:
     answer = client.get("/api/mri/studies/", headers={"Authorization": "Bearer sega_wrong"})
 

@@ -1,0 +1,66 @@
+"""The one shape of an error of the API (RFC 9457), also where the frameworks answer before any of our code runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.http import HttpRequest, HttpResponse, JsonResponse
+
+CONTENT_TYPE = "application/problem+json"
+API = "/api/"
+SENTENCES = {
+    404: "Nothing is at this address.",
+    405: "This address does not answer that method; the header Allow says which it does.",
+    500: "The server failed in a way that nobody foresaw; the operator's log says more.",
+}
+
+
+def problem_response(*, status: int, code: str, title: str, detail: str, extra: Mapping[str, Any]) -> HttpResponse:
+    """An application/problem+json answer."""
+    body = {**extra, "type": f"urn:segwire:{code}", "title": title, "status": status, "detail": detail, "code": code}
+    return JsonResponse(body, status=status, content_type=CONTENT_TYPE)
+
+
+class ProblemMiddleware:
+    """Turns the error pages of Django and of the API framework under `/api/` into problem documents.
+
+    Those are answers to unknown addresses and methods, to requests too odd to be read, and to what nobody foresaw.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: Callable) -> None:
+        self.get_response = get_response
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest):
+        if iscoroutinefunction(self):
+            return self._acall(request)
+        return _as_problem(request, self.get_response(request))
+
+    async def _acall(self, request: HttpRequest) -> HttpResponse:
+        return _as_problem(request, await self.get_response(request))
+
+
+def _as_problem(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    is_page = response.headers.get("Content-Type", "").startswith("text/html")
+    if response.status_code < HTTPStatus.BAD_REQUEST or not is_page or not request.path.startswith(API):
+        return response
+    title = HTTPStatus(response.status_code).phrase
+    problem = problem_response(
+        status=response.status_code,
+        code=title.lower().replace(" ", "_"),
+        title=title,
+        detail=SENTENCES.get(response.status_code, "The request cannot be served."),
+        extra={},
+    )
+    for name, value in response.headers.items():
+        if name not in ("Content-Type", "Content-Length"):
+            problem.headers[name] = value
+    problem.cookies = response.cookies
+    return problem

@@ -18,7 +18,7 @@ from server.imaging import limited, storage
 from server.imaging.errors import NothingReadable, SeriesConflict
 from server.imaging.models import Artifact, Series, Study
 from server.imaging.parser.orders import LAST_OPENED, FoundSeries, FoundStudy, Named, ReadAnswer, ReadOrder, Refused
-from server.imaging.snapshots import series_snapshot, study_snapshot
+from server.imaging.snapshots import study_snapshot
 from server.topics import services as topics
 
 CONFLICT = "series_conflict"
@@ -123,7 +123,7 @@ def _place(
     series = _create(series_id, study, found, relative, revision=current.revision + 1 if current else 1)
     done.series.append(series)
     kind = "series.replaced" if current else "series.added"
-    topics.append(f"study:{study.pk}", kind=kind, payload={"series": series_snapshot(series)})
+    topics.append(f"study:{study.pk}", kind=kind, payload={"series": series.pk})
 
 
 def _staged(folder: Path, found: FoundSeries) -> Path:
@@ -143,7 +143,7 @@ def _study_of(owner: Any, found: FoundStudy) -> Study:
         },
     )
     if is_new:
-        topics.append(f"study:{study.pk}", kind="study.added", payload={"study": study_snapshot(study, [])})
+        topics.append(f"study:{study.pk}", kind="study.added", payload={"study": study.pk})
     return study
 
 

@@ -1,4 +1,4 @@
-"""Studies and series as the API and the study topic show them."""
+"""Studies and series as the API shows them."""
 
 from __future__ import annotations
 

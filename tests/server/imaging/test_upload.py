@@ -9,6 +9,7 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
+from frontend_bridge.feeds import since
 from inference.volume import read_nifti, unpack
 from server.imaging import selectors
 from server.imaging.models import Series, Study
@@ -207,7 +208,8 @@ def test_each_new_series_is_an_event_of_its_study(client, tmp_path):
     events = events_since(f"study:{study['id']}", 0)
 
     assert [event.kind for event in events] == ["study.added", "series.added"]
-    assert events[1].payload["series"]["id"] == study["series"][0]["id"]
+    assert [event.payload for event in events] == [{"study": study["id"]}, {"series": study["series"][0]["id"]}]
+    assert since(f"study:{study['id']}", 1)[0].series == study["series"][0]["id"]
 
 
 def test_nobody_uploads_without_signing_in(db):

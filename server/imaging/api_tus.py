@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.utils.http import http_date
@@ -12,6 +15,23 @@ from server.imaging.errors import UploadInvalid, WrongContent, WrongProtocol
 from server.imaging.models import Upload
 
 router = Router()
+
+
+def _with_version(run: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """tus wants the version on every answer, refusals included, and on a wrong one the versions that would do."""
+
+    @wraps(run)
+    def versioned(request: HttpRequest, **path: str) -> HttpResponse:
+        response = run(request, **path)
+        response.headers["Tus-Resumable"] = tus.VERSION
+        if response.status_code == WrongProtocol.status:
+            response.headers["Tus-Version"] = tus.VERSION
+        return response
+
+    return versioned
+
+
+router.add_decorator(_with_version, mode="view")
 
 
 @router.api_operation(["OPTIONS"], "", auth=None, summary="What this upload server can do")
@@ -75,7 +95,7 @@ def terminate(request: HttpRequest, upload_id: str) -> HttpResponse:
 
 
 def _answer(status: int, headers: dict[str, str]) -> HttpResponse:
-    return HttpResponse(status=status, headers={"Tus-Resumable": tus.VERSION, **headers})
+    return HttpResponse(status=status, headers=headers)
 
 
 def _standing(upload: Upload) -> dict[str, str]:

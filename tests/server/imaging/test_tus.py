@@ -123,7 +123,9 @@ def test_a_file_beyond_the_limit_is_refused_at_once(client, settings):
 def test_another_protocol_version_or_content_type_is_refused(client):
     url = begin(client)
 
-    assert client.head(url).status_code == 412
+    other_version = client.head(url)
+    assert other_version.status_code == 412
+    assert (other_version["Tus-Resumable"], other_version["Tus-Version"]) == ("1.0.0", "1.0.0")
     assert send(client, url, SCAN, offset=0, **{"Content-Type": "text/plain"}).status_code == 415
 
 

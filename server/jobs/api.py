@@ -100,14 +100,14 @@ def cancel(request: HttpRequest, job_id: str) -> HttpResponse:
     return JsonResponse(_current(job_id), status=202)
 
 
-@router.get("/jobs/{job_id}/mask.nii.gz", summary="The label mask, NIfTI")
+@router.api_operation(["GET", "HEAD"], "/jobs/{job_id}/mask.nii.gz", summary="The label mask, NIfTI")
 def mask_nii(request: HttpRequest, job_id: str) -> HttpResponse:
     """On the grid of the reference series: 0 background, 1 necrotic core, 2 oedema, 3 enhancing tumour."""
     mask = _mask(request, job_id)
     return _file(request, mask.nii_path, etag=mask.sha256, name=f"{job_id}.nii.gz", kind="application/gzip")
 
 
-@router.get("/jobs/{job_id}/mask.dcm", summary="The label mask, DICOM SEG")
+@router.api_operation(["GET", "HEAD"], "/jobs/{job_id}/mask.dcm", summary="The label mask, DICOM SEG")
 def mask_dcm(request: HttpRequest, job_id: str) -> HttpResponse:
     """Three binary segments in the frame of reference of the original series."""
     mask = _mask(request, job_id)
@@ -116,7 +116,7 @@ def mask_dcm(request: HttpRequest, job_id: str) -> HttpResponse:
     return _file(request, mask.seg_path, etag=f"{mask.id}-seg", name=f"{job_id}.dcm", kind="application/dicom")
 
 
-@router.get("/jobs/{job_id}/report.json", summary="Measurements")
+@router.api_operation(["GET", "HEAD"], "/jobs/{job_id}/report.json", summary="Measurements")
 def report(request: HttpRequest, job_id: str) -> HttpResponse:
     """Volumes in mL, bounding boxes in mm, the model, input digests and stage times."""
     mask = _mask(request, job_id)

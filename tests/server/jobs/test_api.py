@@ -227,6 +227,7 @@ def test_the_results_are_attachments_with_a_tag(client, four):
         f'attachment; filename="{job_id}.nii.gz"',
     )
     assert client.get(result["mask_url"], headers={"If-None-Match": mask["ETag"]}).status_code == 304
+    assert client.head(result["mask_url"]).headers["ETag"] == mask["ETag"]
     assert client.get(result["seg_url"]).content == b"mask.dcm"
     assert client.get(result["report_url"])["Content-Type"] == "application/json"
 

@@ -93,7 +93,7 @@ def window_of(rng: np.random.Generator, study: Field) -> tuple[torch.Tensor, tor
     window = _window(rng, study)
     image = window[:4]
     inside = image != 0
-    bend, gain, shift = (rng.uniform(-reach, reach, (4, 1, 1, 1)) for reach in (0.06, 0.12, 0.12))
+    bend, gain, shift = (rng.uniform(-reach, reach, (4, 1, 1, 1)) for reach in (0.07, 0.35, 0.25))
     image = np.where(inside, image + bend * (np.clip(image, -3, 3) ** 2 - 1), 0) * np.exp(gain) + shift * inside
     window[:4] = image
     if rng.uniform() < 0.5:

@@ -77,11 +77,27 @@ def simulate_patient(
         _add_tumour(rng, ideal, tumour=tumour, looks=looks, grid=grid)
         truth = _merged(truth, tumour.labels)
     shown = head.brain
-    if not is_stripped:
+    if is_stripped:
+        shown = _fray(rng, ideal, brain=head.brain, variety=variety)
+    else:
         csf = {sequence: float(values[CSF]) for sequence, values in levels.items()}
         shown = add_skull(rng, ideal, brain=head.brain, csf=csf, grid=grid)
     volumes = _acquired(rng, ideal, shown=shown, severity=variety * (0.5 if anatomy.scans else 1.0), grid=grid)
     return SimulatedPatient(volumes, np.where(head.brain > 0, truth, 0).astype(np.uint8), grid)
+
+
+def _fray(rng: np.random.Generator, images: dict[Sequence, Field], *, brain: Field, variety: float) -> Field:
+    """Leave a dark edge of bone and air around the brain, as much stripping does; returns what is shown.
+
+    It widens the spread that a z-score divides by, so tissues lie closer together than in a clean cut.
+    """
+    if rng.uniform() > 0.5 * variety:
+        return brain
+    shown = ndimage.gaussian_filter(brain, 1.0) > float(rng.uniform(0.08, 0.35))
+    for sequence, image in images.items():
+        edge = float(rng.uniform(0.02, 0.4)) * (1.0 + 0.3 * rng.standard_normal(image.shape, dtype=np.float32))
+        images[sequence] = np.where(brain > 0, image, np.maximum(edge, 0.01) * shown).astype(np.float32)
+    return np.asarray(shown, np.float32)
 
 
 def _acquired(

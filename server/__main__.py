@@ -12,7 +12,8 @@ import sys
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve until SIGTERM or Ctrl-C; the exit code is 1 when the address could not be listened on."""
+    """Serve until SIGTERM or Ctrl-C. The exit code is 1 when the address could not be listened on, when the database
+    cannot be used, and when the dispatcher broke."""
     parser = argparse.ArgumentParser(prog="python -m server", description=main.__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="port to listen on (default: 8000)")
@@ -27,12 +28,19 @@ def serve(*, host: str, port: int) -> int:
 
     from server.config.asgi import application  # isort: skip
     from django.conf import settings
+    from django.db import connections
     from twisted.internet import reactor
 
+    from server.launcher import database
     from server.launcher.life import Life
     from server.launcher.local_worker import LocalWorker
     from server.launcher.web import WebServer
 
+    trouble = database.trouble()
+    connections.close_all()
+    if trouble:
+        sys.stderr.write(f"segwire cannot start. {trouble}\n")
+        return 1
     loop: asyncio.AbstractEventLoop = reactor._asyncioEventloop
     asyncio.set_event_loop(loop)
     web = WebServer(
@@ -50,7 +58,7 @@ def serve(*, host: str, port: int) -> int:
     if web.listen_failure:
         sys.stderr.write(f"segwire cannot listen on {host}:{port}. {web.listen_failure}\n")
         return 1
-    return 0
+    return 1 if life.is_broken else 0
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ class Life:
         self.stop_web = stop_web
         self.stopping = asyncio.Event()
         self.tasks: list[asyncio.Task[None]] = []
+        self.is_broken = False
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Call on the loop's thread before it runs."""
@@ -37,7 +38,9 @@ class Life:
 
     def _on_clock_end(self, task: asyncio.Task[None]) -> None:
         if not self.stopping.is_set() and not task.cancelled():
-            log.critical("the dispatcher has stopped; the server ends so that it is started again")
+            self.is_broken = True
+            cause = task.exception()
+            log.critical("the dispatcher has stopped; the server ends so that it is started again", exc_info=cause)
             self._on_signal(task.get_loop())
 
     def _on_signal(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Any
 
+import msgspec
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
+from ninja.parser import Parser
 
 from server.accounts.auth import user_auth
 from server.config.problems import problem_response
@@ -15,6 +18,15 @@ from server.dispatch.api import router as dispatch_router
 from server.imaging.api import router as imaging_router
 from server.jobs.api import router as jobs_router
 
+
+class StrictParser(Parser):
+    """Refuses what the standard library lets through: NaN, and escapes of half a character, which no database takes."""
+
+    def parse_body(self, request: HttpRequest) -> Any:
+        """The JSON of a request. Raises msgspec.DecodeError, which is answered with 400."""
+        return msgspec.json.decode(request.body)
+
+
 api = NinjaAPI(
     title="Segwire",
     version="1",
@@ -22,6 +34,7 @@ api = NinjaAPI(
     openapi_url="/schema/",
     docs_url="/docs/",
     auth=user_auth,
+    parser=StrictParser(),
     urls_namespace="api",
 )
 api.add_router("/mri/segmentation/", jobs_router, tags=["segmentation"])

@@ -60,7 +60,8 @@ def _as_problem(request: HttpRequest, response: HttpResponse) -> HttpResponse:
         extra={},
     )
     for name, value in response.headers.items():
-        if name not in ("Content-Type", "Content-Length"):
+        if name != "Content-Type":
             problem.headers[name] = value
+    problem.headers["Content-Length"] = str(len(problem.content))
     problem.cookies = response.cookies
     return problem

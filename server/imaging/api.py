@@ -14,6 +14,8 @@ from server.imaging.api_tus import router as tus_router
 from server.imaging.files import file_response
 from server.imaging.snapshots import series_snapshot, study_snapshot
 
+_FAR = 2**31  # beyond any study; a database takes no larger offsets
+
 router = Router()
 router.add_router("/uploads/tus/", tus_router)
 
@@ -36,7 +38,7 @@ def batch_state(request: HttpRequest, batch: str) -> dict[str, Any]:
 @router.get("/studies/", summary="The studies you may see, newest first")
 def studies(request: HttpRequest, limit: int = 100, offset: int = 0) -> dict[str, Any]:
     """At most 500 at a time."""
-    start, count = max(0, offset), min(max(1, limit), 500)
+    start, count = min(max(0, offset), _FAR), min(max(1, limit), 500)
     visible = selectors.studies_for(request.auth)
     page = visible[start : start + count]
     return {"studies": [study_snapshot(one, list(one.series.all())) for one in page], "count": visible.count()}

@@ -19,6 +19,7 @@ from server.imaging.models import Upload, UploadBatch
 from server.imaging.parser.orders import Named
 
 _NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
+_COUNT = re.compile(r"[1-9][0-9]{0,5}")
 _GRACE_SECONDS = 60.0
 
 
@@ -82,7 +83,7 @@ def read_in(batch_id: str) -> None:
 
 def _batch(owner: Any, metadata: dict[str, str], *, is_replacement: bool) -> UploadBatch:
     uuid, count = metadata["batch"], metadata.get("batch_count", "")
-    if not _NAME.fullmatch(uuid) or not count.isascii() or not count.isdigit() or int(count) < 1:
+    if not _NAME.fullmatch(uuid) or not _COUNT.fullmatch(count):
         raise UploadInvalid("A batch needs a uuid in `batch` and the number of its files in `batch_count`.")
     batch, _ = UploadBatch.objects.get_or_create(
         owner=owner, uuid=uuid, defaults={"count": int(count), "is_replacement": is_replacement}

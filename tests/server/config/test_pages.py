@@ -54,7 +54,15 @@ def test_an_answer_of_the_frameworks_is_a_problem_document_too(
     assert (answer.status_code, problem["status"], problem["code"]) == (status, status, code)
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.headers["Content-Security-Policy"] == HEADER
+    assert answer.headers["Content-Length"] == str(len(answer.content))
     assert ("Allow" in answer.headers) is (status == 405)
+
+
+@pytest.mark.parametrize("body", [b"{", b'{"token":"\\ud800","name":"a","public_key":"","proof":""}', b"[" * 100_000])
+def test_a_body_that_is_no_json_is_refused(client: Client, body: bytes) -> None:
+    answer = client.post("/api/worker/enrol/", body, content_type="application/json")
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
 
 
 def test_a_page_that_is_not_there_stays_a_page(client: Client) -> None:

@@ -43,6 +43,12 @@ def test_the_owner_sees_the_study_and_its_series(client, series):
     assert client.get(f"/api/mri/series/{series.uid}/").json()["id"] == series.pk
 
 
+def test_the_list_is_paged_and_ends_where_it_ends(client, series):
+    beyond = client.get("/api/mri/studies/?offset=99999999999999999999&limit=0")
+
+    assert beyond.json() == {"studies": [], "count": 1}
+
+
 def test_a_stranger_sees_nothing_and_cannot_tell_it_from_what_does_not_exist(series, stranger):
     client = browser_of(stranger)
 

@@ -120,6 +120,15 @@ def test_a_file_beyond_the_limit_is_refused_at_once(client, settings):
     assert client.post("/api/mri/uploads/tus/", headers=headers).status_code == 413
 
 
+@pytest.mark.parametrize("count", ["", "0", "two", "9" * 30])
+def test_a_batch_says_how_many_files_it_has(client, count):
+    headers = {**TUS, "Upload-Length": "5", **metadata(filename="a.nii", batch=str(uuid.uuid4()), batch_count=count)}
+
+    answer = client.post("/api/mri/uploads/tus/", headers=headers)
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "upload_invalid")
+
+
 def test_another_protocol_version_or_content_type_is_refused(client):
     url = begin(client)
 

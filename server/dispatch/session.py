@@ -34,6 +34,7 @@ from worker_client.protocol.identity import NONCE_BYTES, challenge_text
 log = structlog.get_logger(__name__)
 
 PING_SECONDS = 10.0
+LATE_SECONDS = 5.0
 PROBE_SECONDS = 5.0
 COPY_RETRY_SECONDS = 60.0
 SUPERSEDED_RETRY_SECONDS = 30.0
@@ -77,12 +78,19 @@ class Farewell(Exception):
 GONE = Farewell(None, is_orderly=False)
 
 
-def farewell(code: CloseCode, reason: str, *, retry_seconds: float = 0.0, jitter_seconds: float = 0.0) -> Farewell:
-    """The end for this reason; whether the worker may come back by itself follows from the code."""
+def farewell(
+    code: CloseCode,
+    reason: str,
+    *,
+    retry_seconds: float = 0.0,
+    jitter_seconds: float = 0.0,
+    is_passing: bool = False,
+) -> Farewell:
+    """The end for this reason. Whether the worker may come back by itself follows from the code, unless it passes."""
     bye = m.Bye(
         code=code,
         reason=reason,
-        reconnect=code.may_reconnect,
+        reconnect=is_passing or code.may_reconnect,
         retry_after_s=retry_seconds,
         jitter_s=jitter_seconds,
     )
@@ -198,7 +206,7 @@ class Session:
         try:
             message = decode_from_worker(text)
         except UnknownType as unknown:
-            await self.line.say(m.Error(re=unknown.re, code=unknown.code, detail="this type is not known here"))
+            await self._tell_unknown(unknown)
             return
         except ProtocolError as error:
             raise farewell(CloseCode.PROTOCOL_ERROR, f"a frame could not be read: {error.code}") from error
@@ -212,6 +220,9 @@ class Session:
                 CloseCode.SUPERSEDED, "a newer session has taken over", retry_seconds=SUPERSEDED_RETRY_SECONDS
             ) from over
 
+    async def _tell_unknown(self, unknown: UnknownType) -> None:
+        await self.line.say(m.Error(re=unknown.re, code=unknown.code, detail="this type is not known here"))
+
     # ── signing in ──────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _sign_in(self) -> tuple[m.Welcome, set[Hold]]:
@@ -222,7 +233,10 @@ class Session:
             async with asyncio.timeout(settings.LIMITS.hello_seconds):
                 hello = await self._hello()
         except TimeoutError:
-            raise farewell(CloseCode.BAD_AUTH, "no hello in time") from None
+            # A machine that was put to sleep just now, or a busy server: nothing that a person must look at.
+            raise farewell(
+                CloseCode.BAD_AUTH, "no hello in time", retry_seconds=LATE_SECONDS, is_passing=True
+            ) from None
         worker = await in_thread(_worker_of, hello.worker_id)
         self._check(hello, worker, nonce)
         await self._yield_to_a_living_copy(hello)
@@ -246,6 +260,9 @@ class Session:
                 continue
             try:
                 message = decode_from_worker(item.text)
+            except UnknownType as unknown:
+                await self._tell_unknown(unknown)
+                continue
             except ProtocolError as error:
                 raise farewell(CloseCode.PROTOCOL_ERROR, f"a frame could not be read: {error.code}") from error
             if not isinstance(message, m.Hello):

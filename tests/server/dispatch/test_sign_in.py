@@ -80,12 +80,26 @@ async def test_a_revoked_worker_is_told_so(machine, enrolled):
     assert (await talk.heard_bye()).code == 4510
 
 
-async def test_whoever_does_not_say_hello_in_time_is_let_go(machine, enrolled, settings):
+async def test_whoever_does_not_say_hello_in_time_may_come_back_and_try_again(machine, enrolled, settings):
     settings.LIMITS = type(settings.LIMITS)(hello_seconds=0.01)
     talk = await Talk(machine).open()
     await talk.hear()
 
-    assert (await talk.heard_bye()).code == 4501
+    bye = await talk.heard_bye()
+    assert (bye.code, bye.reconnect) == (4501, True)
+
+
+async def test_a_type_that_is_not_known_before_hello_is_answered_and_not_the_end(machine, enrolled):
+    talk = await Talk(machine).open()
+    challenge = await talk.hear()
+
+    await talk.socket.send_to(text_data='{"t":"greetings","id":7}')
+    error = await talk.hear()
+    await talk.say(machine.hello(challenge.nonce, enrolled.pk))
+
+    assert (error.code, error.re) == ("unknown_type", 7)
+    assert isinstance(await talk.hear(), m.Welcome)
+    await talk.hang_up()
 
 
 @pytest.mark.parametrize("header", [(b"origin", b"http://testserver"), (b"cookie", b"sessionid=x")])

@@ -11,6 +11,9 @@ from urllib.parse import urlsplit
 import environ
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+"""Always allowed: the server's own worker and health checks call there."""
+NOT_BUILT = ("STORAGE_URL", "DICOMWEB_URL")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOG_FORMATS = ("console", "json")
 DATABASES = ("sqlite", "postgres", "postgresql")
@@ -52,6 +55,9 @@ def read(base: Path = PROJECT_DIR) -> Env:
     values.prefix = ""
     if (base / ".env").is_file():
         environ.Env.read_env(base / ".env", overwrite=False)
+    for name in NOT_BUILT:
+        if values.str(name, default=""):
+            raise WrongSetting(name, "this version cannot use it; unset it, files are kept in DATA_DIR")
     data_dir = _writable(Path(values.str("DATA_DIR", default=str(base / "data"))).expanduser().resolve())
     public_url = _url(values.str("PUBLIC_URL", default="http://localhost:8000"))
     debug = _boolean(values, "DEBUG", default=False)
@@ -60,7 +66,7 @@ def read(base: Path = PROJECT_DIR) -> Env:
     return Env(
         secret_key=values.str("SECRET_KEY", default="") or _kept_secret(data_dir),
         debug=debug,
-        allowed_hosts=hosts or (urlsplit(public_url).hostname or "localhost", "localhost", "127.0.0.1", "[::1]"),
+        allowed_hosts=(*(hosts or (urlsplit(public_url).hostname or "localhost",)), *LOOPBACK),
         public_url=public_url,
         allowed_origins=tuple(_url(origin, name="ALLOWED_ORIGINS") for origin in origins),
         data_dir=data_dir,

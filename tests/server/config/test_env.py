@@ -9,7 +9,15 @@ import pytest
 from server.config import env
 
 NAMES = ("SECRET_KEY", "DEBUG", "ALLOWED_HOSTS", "PUBLIC_URL", "DATA_DIR", "DATABASE_URL", "REDIS_URL")
-MORE = ("USE_LOCAL_INFERENCE", "ALLOWED_ORIGINS", "MODELS_DIR", "LOG_LEVEL", "LOG_FORMAT")
+MORE = (
+    "USE_LOCAL_INFERENCE",
+    "ALLOWED_ORIGINS",
+    "MODELS_DIR",
+    "LOG_LEVEL",
+    "LOG_FORMAT",
+    "STORAGE_URL",
+    "DICOMWEB_URL",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +33,13 @@ def test_nothing_set_is_enough_for_one_machine(tmp_path: Path) -> None:
     assert (found.debug, found.use_local_inference, found.database_url) == (False, False, "")
     assert found.public_url == "http://localhost:8000"
     assert "localhost" in found.allowed_hosts
+
+
+def test_loopback_is_allowed_beside_what_the_operator_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The server's own worker calls 127.0.0.1."""
+    monkeypatch.setenv("ALLOWED_HOSTS", "segwire.example.org")
+
+    assert set(env.read(tmp_path).allowed_hosts) == {"segwire.example.org", "localhost", "127.0.0.1", "[::1]"}
 
 
 def test_the_secret_is_made_once_and_kept_for_this_user_only(tmp_path: Path) -> None:
@@ -46,6 +61,8 @@ def test_the_secret_is_made_once_and_kept_for_this_user_only(tmp_path: Path) -> 
         ("ALLOWED_ORIGINS", "https://viewer.example.org,viewer"),
         ("LOG_LEVEL", "loud"),
         ("LOG_FORMAT", "xml"),
+        ("STORAGE_URL", "s3://bucket"),
+        ("DICOMWEB_URL", "http://localhost:8042/dicom-web"),
         ("DATA_DIR", "/proc/nowhere"),
         ("DATABASE_URL", "segwire.sqlite3"),
         ("REDIS_URL", "127.0.0.1:6379"),

@@ -29,6 +29,10 @@ _GREY_OF_ONE = 600.0
 _TO_STORED = np.diag([-1.0, 1.0, 1.0, 1.0])
 
 
+class NothingToShow(Exception):
+    """No simulated patient was plain enough; the simulation has changed, so another first seed is due."""
+
+
 @dataclass(frozen=True)
 class _Protocol:
     description: str
@@ -78,8 +82,8 @@ def _patient() -> Any:
             variety=0.5,
         )
         if _has_parts(patient.truth, patient.grid) and _is_plain_to_see(patient.volumes, patient.truth):
-            break
-    return patient
+            return patient
+    raise NothingToShow
 
 
 def _has_parts(truth: npt.NDArray[np.uint8], grid: Grid) -> bool:

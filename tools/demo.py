@@ -157,7 +157,7 @@ def main() -> int:
     parser.add_argument("--data-dir", type=Path, default=ROOT / "data")
     options = parser.parse_args()
     demo = Demo(host=options.host, port=options.port, data_dir=options.data_dir.resolve())
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C
     say("Starting the demo")
     try:
         password = demo.prepare()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponse
+
+from server.config.finishing import FinishingMiddleware
 
 SECURE_CSP = {
     "default-src": "'none'",
@@ -34,27 +33,10 @@ def _header(policy: dict[str, str]) -> str:
 HEADER, STOCK_HEADER = _header(SECURE_CSP), _header(STOCK_CSP)
 
 
-class ContentSecurityPolicyMiddleware:
+class ContentSecurityPolicyMiddleware(FinishingMiddleware):
     """Adds the policy to every answer that has none of its own."""
 
-    sync_capable = True
-    async_capable = True
-
-    def __init__(self, get_response: Callable) -> None:
-        self.get_response = get_response
-        if iscoroutinefunction(get_response):
-            markcoroutinefunction(self)
-
-    def __call__(self, request: HttpRequest):
-        if iscoroutinefunction(self):
-            return self._acall(request)
-        return _with_policy(request, self.get_response(request))
-
-    async def _acall(self, request: HttpRequest) -> HttpResponse:
-        return _with_policy(request, await self.get_response(request))
-
-
-def _with_policy(request: HttpRequest, response: HttpResponse) -> HttpResponse:
-    header = STOCK_HEADER if request.path.startswith(STOCK_PAGES) else HEADER
-    response.headers.setdefault("Content-Security-Policy", header)
-    return response
+    def finish(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        header = STOCK_HEADER if request.path.startswith(STOCK_PAGES) else HEADER
+        response.headers.setdefault("Content-Security-Policy", header)
+        return response

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponse, JsonResponse
+
+from server.config.finishing import FinishingMiddleware
 
 CONTENT_TYPE = "application/problem+json"
 API = "/api/"
@@ -24,44 +25,27 @@ def problem_response(*, status: int, code: str, title: str, detail: str, extra: 
     return JsonResponse(body, status=status, content_type=CONTENT_TYPE)
 
 
-class ProblemMiddleware:
+class ProblemMiddleware(FinishingMiddleware):
     """Turns the error pages of Django and of the API framework under `/api/` into problem documents.
 
     Those are answers to unknown addresses and methods, to requests too odd to be read, and to what nobody foresaw.
     """
 
-    sync_capable = True
-    async_capable = True
-
-    def __init__(self, get_response: Callable) -> None:
-        self.get_response = get_response
-        if iscoroutinefunction(get_response):
-            markcoroutinefunction(self)
-
-    def __call__(self, request: HttpRequest):
-        if iscoroutinefunction(self):
-            return self._acall(request)
-        return _as_problem(request, self.get_response(request))
-
-    async def _acall(self, request: HttpRequest) -> HttpResponse:
-        return _as_problem(request, await self.get_response(request))
-
-
-def _as_problem(request: HttpRequest, response: HttpResponse) -> HttpResponse:
-    is_page = response.headers.get("Content-Type", "").startswith("text/html")
-    if response.status_code < HTTPStatus.BAD_REQUEST or not is_page or not request.path.startswith(API):
-        return response
-    title = HTTPStatus(response.status_code).phrase
-    problem = problem_response(
-        status=response.status_code,
-        code=title.lower().replace(" ", "_"),
-        title=title,
-        detail=SENTENCES.get(response.status_code, "The request cannot be served."),
-        extra={},
-    )
-    for name, value in response.headers.items():
-        if name != "Content-Type":
-            problem.headers[name] = value
-    problem.headers["Content-Length"] = str(len(problem.content))
-    problem.cookies = response.cookies
-    return problem
+    def finish(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        is_page = response.headers.get("Content-Type", "").startswith("text/html")
+        if response.status_code < HTTPStatus.BAD_REQUEST or not is_page or not request.path.startswith(API):
+            return response
+        title = HTTPStatus(response.status_code).phrase
+        problem = problem_response(
+            status=response.status_code,
+            code=title.lower().replace(" ", "_"),
+            title=title,
+            detail=SENTENCES.get(response.status_code, "The request cannot be served."),
+            extra={},
+        )
+        for name, value in response.headers.items():
+            if name != "Content-Type":
+                problem.headers[name] = value
+        problem.headers["Content-Length"] = str(len(problem.content))
+        problem.cookies = response.cookies
+        return problem

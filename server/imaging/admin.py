@@ -5,20 +5,8 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 
+from server.accounts.readonly import ReadOnly
 from server.imaging.models import Mask, Series, Study, Upload, UploadBatch
-
-
-class ReadOnly(admin.ModelAdmin):
-    """Rows that only the services write."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 @admin.register(Study)

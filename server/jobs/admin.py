@@ -1,24 +1,9 @@
 """Jobs in the admin, to read: what changes them is the rules."""
 
-from typing import Any
-
 from django.contrib import admin
-from django.http import HttpRequest
 
+from server.accounts.readonly import ReadOnly
 from server.jobs.models import Job, JobEvent
-
-
-class ReadOnly(admin.ModelAdmin):
-    """Everything can be looked at and nothing touched."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 @admin.register(Job)

@@ -9,13 +9,13 @@ from collections.abc import Callable
 import structlog
 
 from server.dispatch import clock
-from server.launcher.local_worker import LocalWorker
+from server.launcher.local_worker import STOP_SECONDS, LocalWorker
 from server.topics.sockets import farewell_to_all
 
 log = structlog.get_logger(__name__)
 
 FAREWELL_SECONDS = 5.0
-BACKGROUND_SECONDS = 12.0
+BACKGROUND_SECONDS = STOP_SECONDS + 2.0  # the own worker is ended, by force if need be, before the server is gone
 
 
 class Life:

@@ -23,8 +23,16 @@ PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 WEB = ROOT / "frontend_bridge" / "web"
 WEB_OUTPUT = ROOT / "frontend_bridge" / "static"
 MIN_NODE = (20, 19)
-# Debian package -> the program that shows it is there; dicom3tools has dciodvfy, fonts-noto-cjk draws Korean.
-DEBIAN_TOOLS = {"chromium": "chromium", "dicom3tools": "dciodvfy", "fonts-noto-cjk": ""}
+# Debian package -> the program that shows it is there; dicom3tools has dciodvfy, fonts-noto-cjk draws Korean,
+# postgresql keeps its programs in a folder of its own and psql-client on the PATH.
+DEBIAN_TOOLS = {
+    "chromium": "chromium",
+    "dicom3tools": "dciodvfy",
+    "fonts-noto-cjk": "",
+    "redis-server": "redis-server",
+    "postgresql": "pg_ctlcluster",
+    "nginx-light": "nginx",
+}
 KOREAN_FONT = Path("/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc")
 
 

@@ -6,9 +6,12 @@ import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_type_hints
 from urllib.parse import urlsplit
 
 import environ
+
+from server.config.limits import Limits
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
@@ -44,6 +47,7 @@ class Env:
     models_dir: Path
     log_level: str
     log_format: str
+    limits: Limits
 
 
 def read(base: Path = PROJECT_DIR) -> Env:
@@ -76,7 +80,24 @@ def read(base: Path = PROJECT_DIR) -> Env:
         models_dir=Path(values.str("MODELS_DIR", default=str(data_dir / "models"))),
         log_level=_one_of("LOG_LEVEL", values.str("LOG_LEVEL", default="INFO").upper(), LOG_LEVELS),
         log_format=_one_of("LOG_FORMAT", values.str("LOG_FORMAT", default="console"), LOG_FORMATS),
+        limits=_limits(values.str("LIMITS", default="")),
     )
+
+
+def _limits(text: str) -> Limits:
+    """`name=number` pairs with commas between them; those not named keep their defaults."""
+    kinds, found = get_type_hints(Limits), {}
+    for pair in filter(None, (part.strip() for part in text.split(","))):
+        name, _, number = (part.strip() for part in pair.partition("="))
+        if name not in kinds:
+            raise WrongSetting("LIMITS", f"{name!r} is no limit; there are {', '.join(kinds)}")
+        try:
+            found[name] = kinds[name](number)
+        except ValueError as error:
+            raise WrongSetting("LIMITS", f"{name}={number!r} is no number") from error
+        if found[name] <= 0:
+            raise WrongSetting("LIMITS", f"{name}={number} is not above zero")
+    return Limits(**found)
 
 
 def _boolean(values: environ.Env, name: str, *, default: bool) -> bool:

@@ -31,3 +31,14 @@ class Limits:
     mask_frame_bytes: int = 256 * 1024
     preview_bytes: int = 48 * 1024
     enrol_token_seconds: float = 3600.0
+    socket_messages_per_second: float = 20.0
+    socket_messages_burst: int = 60
+    sockets_per_user: int = 20
+    unknown_sockets_per_address: int = 200
+    unknown_frame_bytes: int = 4096
+    ticket_seconds: float = 30.0
+    requests_per_minute: int = 60
+    queued_jobs: int = 10_000
+    failures_per_minute: int = 5
+    key_days: float = 90.0
+    old_key_seconds: float = 600.0

@@ -8,7 +8,6 @@ from typing import Any
 import environ
 
 from server.config import env as environment
-from server.config.limits import Limits
 from server.config.logs import logging_config
 from server.core.policy import Policy
 
@@ -22,7 +21,7 @@ DATA_DIR = ENV.data_dir
 MODELS_DIR = ENV.models_dir
 PUBLIC_URL = ENV.public_url
 USE_LOCAL_INFERENCE = ENV.use_local_inference
-LIMITS = Limits()
+LIMITS = ENV.limits
 POLICY = Policy()
 
 SECRET_KEY = ENV.secret_key

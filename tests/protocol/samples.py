@@ -53,6 +53,8 @@ SERVER_SAMPLES: tuple[m.Message, ...] = (
     m.ResultStale(id=6, job=JOB, fence=3, result_id="r0"),
     m.JobCancel(id=7, job=JOB, fence=4, reason="person", grace_s=2.0),
     m.TokenRefreshOk(id=8, re=12, job=JOB, fence=4, data_token="token2"),
+    m.RotateKeyWanted(id=9),
+    m.RotateKeyOk(id=10, re=13, public_key="bmV3", old_key_seconds=600.0),
 )
 
 WORKER_SAMPLES: tuple[m.Message, ...] = (
@@ -70,7 +72,7 @@ WORKER_SAMPLES: tuple[m.Message, ...] = (
         outbox=(m.Kept(job=JOB, fence=3, kind="result", sha256=DIGEST, epoch="e1"),),
         features=("preview",),
     ),
-    m.Ready(id=2, credits=1, load=0.25, gpu=GPU, draining=True),
+    m.Ready(id=2, credits=1, load=0.25, gpu=GPU, draining=True, free_mb=9000, cached=("0123456789abcdef",)),
     m.JobAccept(id=3, re=3, job=JOB, fence=4),
     m.JobDecline(id=4, re=3, job=JOB, fence=4, reason="vram", retry_after=30.0),
     m.Heartbeat(id=5, session=7, load=0.9, gpu=GPU, jobs=(m.Held(job=JOB, fence=4),)),
@@ -101,6 +103,7 @@ WORKER_SAMPLES: tuple[m.Message, ...] = (
     m.JobCancelled(id=10, re=7, job=JOB, fence=4),
     m.JobRelease(id=11, job=JOB, fence=4, reason="shutdown"),
     m.TokenRefresh(id=12, job=JOB, fence=4),
+    m.RotateKey(id=13, public_key="bmV3", sig="c2ln", proof="cHJvb2Y="),
 )
 
 BOTH_SAMPLES: tuple[m.Message, ...] = (

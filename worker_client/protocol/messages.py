@@ -37,11 +37,15 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
 
 
 class ModelName(Part, frozen=True, kw_only=True):
-    """A model as both sides name it; the digest is that of its weights."""
+    """A model as both sides name it; the digest is that of its weights.
+
+    `memory_mb` is what it needs of the device at its peak, 0 when nobody has said.
+    """
 
     name: Name
     version: Name
     sha256: Digest
+    memory_mb: int = 0
 
 
 class Software(Part, frozen=True, kw_only=True):
@@ -233,6 +237,17 @@ class JobCancel(Message, tag="job.cancel", frozen=True, kw_only=True):
     grace_s: float = 5.0
 
 
+class RotateKeyWanted(Message, tag="worker.rotate_key.wanted", frozen=True, kw_only=True):
+    """Server -> worker: your key is old, or an administrator asks for a new one."""
+
+
+class RotateKeyOk(Message, tag="worker.rotate_key.ok", frozen=True, kw_only=True):
+    """Server -> worker: the new key counts; the old one does for `old_key_seconds` more."""
+
+    public_key: str
+    old_key_seconds: float = 600.0
+
+
 class TokenRefreshOk(Message, tag="token.refresh.ok", frozen=True, kw_only=True):
     """Server -> worker: a new data token for a job that is still held."""
 
@@ -261,12 +276,18 @@ class Hello(Message, tag="hello", frozen=True, kw_only=True):
 
 
 class Ready(Message, tag="ready", frozen=True, kw_only=True):
-    """Worker -> server: how many more jobs I take (`credits`), and how busy I am."""
+    """Worker -> server: how many more jobs I take (`credits`), and how busy I am.
+
+    `free_mb` is the device's free memory, None when unknown; `cached` are the first 16 hex digits of the digests of
+    the inputs that lie here already, newest first.
+    """
 
     credits: Annotated[int, msgspec.Meta(ge=0, le=64)]
     load: Fraction = 0.0
     gpu: GpuLoad | None = None
     draining: bool = False
+    free_mb: int | None = None
+    cached: Annotated[tuple[str, ...], msgspec.Meta(max_length=256)] = ()
 
 
 class JobAccept(Message, tag="job.accept", frozen=True, kw_only=True):
@@ -354,6 +375,14 @@ class JobRelease(Message, tag="job.release", frozen=True, kw_only=True):
     reason: Literal["shutdown", "oom_guard", "owner"]
 
 
+class RotateKey(Message, tag="worker.rotate_key", frozen=True, kw_only=True):
+    """Worker -> server: my new key (base64, 32 bytes), signed by the old one (`sig`) and by itself (`proof`)."""
+
+    public_key: str
+    sig: str
+    proof: str
+
+
 class TokenRefresh(Message, tag="token.refresh", frozen=True, kw_only=True):
     """Worker -> server: my data token runs out before I am done."""
 
@@ -410,6 +439,8 @@ FromServer = (
     | ResultStale
     | JobCancel
     | TokenRefreshOk
+    | RotateKeyWanted
+    | RotateKeyOk
     | Drain
     | Error
     | Bye
@@ -429,6 +460,7 @@ FromWorker = (
     | JobCancelled
     | JobRelease
     | TokenRefresh
+    | RotateKey
     | Drain
     | Error
     | Bye

@@ -15,6 +15,7 @@ MORE = (
     "MODELS_DIR",
     "LOG_LEVEL",
     "LOG_FORMAT",
+    "LIMITS",
     "STORAGE_URL",
     "DICOMWEB_URL",
 )
@@ -106,3 +107,19 @@ def test_the_process_wins_over_the_file(monkeypatch: pytest.MonkeyPatch, tmp_pat
     found = env.read(tmp_path)
 
     assert (found.log_level, found.log_format) == ("DEBUG", "json")
+
+
+def test_limits_are_changed_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LIMITS", "requests_per_minute=100000, hello_seconds=2.5")
+
+    found = env.read(tmp_path).limits
+
+    assert (found.requests_per_minute, found.hello_seconds, found.sockets_per_user) == (100_000, 2.5, 20)
+
+
+@pytest.mark.parametrize("text", ["requests=5", "requests_per_minute=many", "requests_per_minute=0", "hello_seconds"])
+def test_a_wrong_limit_stops_the_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None:
+    monkeypatch.setenv("LIMITS", text)
+
+    with pytest.raises(env.WrongSetting, match="LIMITS"):
+        env.read(tmp_path)

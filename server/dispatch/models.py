@@ -27,9 +27,13 @@ class Worker(models.Model):
     id = models.CharField(primary_key=True, max_length=26, default=new_id, editable=False)
     name = models.CharField(max_length=128)
     public_key = models.CharField(max_length=64, unique=True, help_text="Ed25519, base64 of 32 bytes.")
+    key_made_at = models.DateTimeField(default=timezone.now)
+    old_public_key = models.CharField(max_length=64, blank=True, help_text="Counts until the time beside it.")
+    old_key_until = models.DateTimeField(null=True, blank=True)
+    is_rotation_wanted = models.BooleanField(default=False)
     state = models.CharField(max_length=9, choices=State, default=State.ACTIVE)
     route = models.CharField(max_length=6, choices=ROUTES, default=Route.LAB.value)
-    labels = models.JSONField(default=list, blank=True)
+    labels = models.JSONField(default=list, blank=True, help_text="The administrator's words for it.")
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="workers"
     )
@@ -67,6 +71,12 @@ class WorkerSession(models.Model):
     vram_mb = models.PositiveIntegerField(default=0)
     software = models.JSONField(default=dict)
     rtt_ms = models.FloatField(null=True, blank=True)
+    transport = models.CharField(
+        max_length=9, default="websocket", help_text="websocket, or https where that is blocked."
+    )
+    labels = models.JSONField(default=list, help_text="The worker's own words for itself.")
+    free_mb = models.PositiveIntegerField(null=True, blank=True, help_text="Free memory of the device.")
+    cached = models.JSONField(default=list, help_text="First 16 hex digits of the inputs that lie there.")
 
     class Meta:
         indexes = (models.Index(fields=("lease_until",), condition=models.Q(closed_at=None), name="session_alive"),)

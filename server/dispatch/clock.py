@@ -9,14 +9,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 import structlog
-from asgiref.sync import ThreadSensitiveContext
 from channels.layers import get_channel_layer
 from django.conf import settings
 from django.db import connections
 
 from server.dispatch import assigner, housekeeping, wakeups
 from server.dispatch.node import NODE
-from server.dispatch.threads import in_thread, let_go
+from server.dispatch.threads import database_threads, in_thread
 from server.imaging.services import tidy
 from server.jobs.outbox import topic_of
 from server.topics import pokes
@@ -47,7 +46,7 @@ async def run(*, stop: asyncio.Event, on_server_job: Callable[[], None]) -> None
     """
     wakeups.bell.listen()
     pokes.speak_on(asyncio.get_running_loop())
-    async with ThreadSensitiveContext(), asyncio.TaskGroup() as tasks:
+    async with database_threads(), asyncio.TaskGroup() as tasks:
         await in_thread(housekeeping.on_start, node=NODE, is_alone=_is_alone())
         chores = tasks.create_task(_keep_tidy())
         end = tasks.create_task(stop.wait())
@@ -58,7 +57,6 @@ async def run(*, stop: asyncio.Event, on_server_job: Callable[[], None]) -> None
             if not stop.is_set():
                 await dispatcher.look()
         chores.cancel()
-        await let_go()
     pokes.speak_on(None)
 
 

@@ -12,13 +12,12 @@ from typing import Any
 
 import msgspec
 import structlog
-from asgiref.sync import ThreadSensitiveContext
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 
 from server.dispatch.session import GONE, Farewell, Frame, Note, Session, farewell
-from server.dispatch.threads import let_go
+from server.dispatch.threads import database_threads
 from server.topics.sockets import live_sockets
 from worker_client.protocol import messages as m
 from worker_client.protocol.codec import encode
@@ -43,8 +42,7 @@ class WorkerConsumer(AsyncWebsocketConsumer):
         self._has_parted = asyncio.Event()
 
     async def __call__(self, scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
-        # A thread of its own: on the shared one, a slow query of any worker would stall every socket.
-        async with ThreadSensitiveContext():
+        async with database_threads():
             try:
                 await super().__call__(scope, receive, send)
             finally:
@@ -136,7 +134,6 @@ class WorkerConsumer(AsyncWebsocketConsumer):
             await asyncio.wait({self._conversation})
             if not self._conversation.cancelled() and self._conversation.exception() is not None:
                 log.error("a worker's socket did not end in order", cause=str(self._conversation.exception()))
-        await let_go()
 
 
 def _hosts(headers: dict[bytes, bytes]) -> frozenset[str]:

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -54,10 +54,19 @@ def wait_for(ask: Callable[[], T | None], *, seconds: float, what: str) -> T:
 class Stack:
     """One server with its data folder, and any number of workers. Use as a context manager."""
 
-    def __init__(self, data_dir: Path, *, use_local_inference: str = "true", **env: str) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        use_local_inference: str = "true",
+        port: int | None = None,
+        server_options: Sequence[str] = (),
+        **env: str,
+    ) -> None:
         self.data_dir = data_dir
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.port = port or free_port()
+        self.server_options = tuple(server_options)
+        self.url = env.get("PUBLIC_URL", f"http://127.0.0.1:{self.port}")
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.env = {
             **os.environ,
@@ -109,13 +118,25 @@ class Stack:
 
     def start_server(self) -> None:
         """Start the server; it answers before this returns."""
-        server = self._start("server", "server", "--port", str(self.port))
+        self._serve("server", self.port)
+
+    def add_server(self, name: str = "server-2", *, port: int | None = None) -> str:
+        """Start one more server on the same database, layer, key and data folder, and answer its URL.
+
+        `stop(name)` ends it; with the same `port` it can be started again. Needs DATABASE_URL and REDIS_URL.
+        """
+        port = port or free_port()
+        self._serve(name, port)
+        return f"http://127.0.0.1:{port}"
+
+    def _serve(self, name: str, port: int) -> None:
+        server = self._start(name, "server", "--port", str(port), *self.server_options)
 
         def is_up() -> bool:
             if server.poll() is not None:
-                raise StackFailed(f"the server ended with {server.returncode}: {self.log_of('server')}")
+                raise StackFailed(f"{name} ended with {server.returncode}: {self.log_of(name)}")
             try:
-                return httpx.get(f"{self.url}/healthz", timeout=2).status_code == 200
+                return httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=2).status_code == 200
             except httpx.TransportError:
                 return False
 

@@ -42,6 +42,7 @@ INSTALLED_APPS = [
     "channels",
     "ninja",
     "server.config",
+    "server.audit",
     "server.accounts",
     "server.topics",
     "server.imaging",

@@ -13,6 +13,7 @@ from channels.layers import get_channel_layer
 from django.conf import settings
 from django.db import connections
 
+from server.audit.keeping import keep_sealed
 from server.dispatch import assigner, housekeeping, wakeups
 from server.dispatch.node import NODE
 from server.dispatch.threads import database_threads, in_thread
@@ -48,7 +49,7 @@ async def run(*, stop: asyncio.Event, on_server_job: Callable[[], None]) -> None
     pokes.speak_on(asyncio.get_running_loop())
     async with database_threads(), asyncio.TaskGroup() as tasks:
         await in_thread(housekeeping.on_start, node=NODE, is_alone=_is_alone())
-        chores = tasks.create_task(_keep_tidy())
+        chores = [tasks.create_task(_keep_tidy()), tasks.create_task(keep_sealed())]
         end = tasks.create_task(stop.wait())
         end.add_done_callback(lambda _: wakeups.bell.ring())
         dispatcher = Dispatcher(on_server_job=on_server_job)
@@ -56,7 +57,8 @@ async def run(*, stop: asyncio.Event, on_server_job: Callable[[], None]) -> None
             await wakeups.bell.heard(seconds=dispatcher.seconds_to_tick())
             if not stop.is_set():
                 await dispatcher.look()
-        chores.cancel()
+        for chore in chores:
+            chore.cancel()
     pokes.speak_on(None)
 
 

@@ -5,8 +5,8 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 
-from server.accounts.readonly import ReadOnly
 from server.imaging.models import Mask, Series, Study, Upload, UploadBatch
+from server.readonly import ReadOnly
 
 
 @admin.register(Study)

@@ -2,8 +2,8 @@
 
 from django.contrib import admin
 
-from server.accounts.readonly import ReadOnly
 from server.jobs.models import Job, JobEvent
+from server.readonly import ReadOnly
 
 
 @admin.register(Job)

@@ -1,0 +1,13 @@
+"""What every test with a database needs."""
+
+import pytest
+from django.db import connection
+
+from server.audit import guards
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup, django_db_blocker):
+    """The test database, in which the audit log may be emptied between two tests."""
+    with django_db_blocker.unblock():
+        guards.lift(connection)

@@ -112,7 +112,8 @@ def connected_workers() -> dict[str, int]:
 
 def models_of(session: WorkerSession) -> tuple[Model, ...]:
     """What the worker can run, its default first."""
-    return tuple(Model(**model) for model in session.models_offered)
+    named = session.models_offered
+    return tuple(Model(name=one["name"], version=one["version"], sha256=one["sha256"]) for one in named)
 
 
 def _unanswered() -> QuerySet[Job]:
@@ -159,7 +160,7 @@ def _worker_snapshot(worker: Worker, held: list[Job], now: datetime) -> dict[str
 
 def _session_snapshot(session: WorkerSession | None, *, is_connected: bool) -> dict[str, Any]:
     if session is None:
-        return {"device": "", "models": [], "slots": 0, "credits": 0, "rtt_ms": None, "software": ""}
+        return {"device": "", "models": [], "slots": 0, "credits": 0, "rtt_ms": None, "software": "", "transport": ""}
     software = session.software
     return {
         "device": session.device,
@@ -171,4 +172,7 @@ def _session_snapshot(session: WorkerSession | None, *, is_connected: bool) -> d
         "load": session.load if is_connected else 0.0,
         "gpu": session.gpu if is_connected else None,
         "draining": session.is_draining,
+        "transport": session.transport,
+        "labels": sorted({*session.worker.labels, *session.labels}),
+        "free_mb": session.free_mb if is_connected else None,
     }

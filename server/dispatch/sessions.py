@@ -33,7 +33,10 @@ class SessionOver(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Arrival:
-    """What a worker said in hello, already in the server's words. Holds of another epoch are not among them."""
+    """What a worker said in hello, already in the server's words. Holds of another epoch are not among them.
+
+    `memory_mb` is what a model needs of the device, by the sha256 of its weights, where the worker knows.
+    """
 
     worker_id: str
     boot_id: str
@@ -45,6 +48,8 @@ class Arrival:
     running: tuple[Hold, ...]
     outbox: tuple[Hold, ...]
     void: tuple[Hold, ...] = ()
+    labels: tuple[str, ...] = ()
+    memory_mb: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -57,11 +62,16 @@ class Seat:
 
 @dataclass(frozen=True)
 class Pulse:
-    """What a heartbeat says of the machine: `load` 0 to 1, and the GPU's figures if there is one."""
+    """What a worker says of its machine: `load` 0 to 1, and the GPU's figures if there is one.
+
+    None means that nothing was said of it, so that what was said before stays.
+    """
 
     load: float
     gpu: Mapping[str, float] | None
     rtt_ms: float | None = None
+    free_mb: int | None = None
+    cached: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +97,7 @@ def living_channel(worker_id: str) -> str | None:
 
 
 @transaction.atomic
-def take_seat(arrival: Arrival, *, node: str, channel_name: str) -> Seat:
+def take_seat(arrival: Arrival, *, node: str, channel_name: str, transport: str = "websocket") -> Seat:
     """Sign a worker in and settle what it holds, in one transaction."""
     at = jobs.now()
     Worker.objects.filter(pk=arrival.worker_id).update(last_session=F("last_session") + 1, last_seen=at)
@@ -105,11 +115,15 @@ def take_seat(arrival: Arrival, *, node: str, channel_name: str) -> Seat:
             "slots": arrival.slots,
             "credits": 0,
             "is_draining": False,
-            "models_offered": [asdict(model) for model in arrival.models],
+            "models_offered": [_described(model, arrival.memory_mb) for model in arrival.models],
             "device": arrival.device,
             "vram_mb": arrival.vram_mb,
             "software": dict(arrival.software),
             "rtt_ms": None,
+            "transport": transport,
+            "labels": list(arrival.labels),
+            "free_mb": None,
+            "cached": [],
         },
     )
     verdicts = _settle(arrival, at)
@@ -217,4 +231,13 @@ def _settle(arrival: Arrival, at: datetime) -> tuple[tuple[Hold, Ruling], ...]:
 
 def _figures(pulse: Pulse) -> dict[str, Any]:
     figures: dict[str, Any] = {"load": pulse.load, "gpu": dict(pulse.gpu) if pulse.gpu else None}
-    return figures if pulse.rtt_ms is None else {**figures, "rtt_ms": pulse.rtt_ms}
+    said = {
+        "rtt_ms": pulse.rtt_ms,
+        "free_mb": pulse.free_mb,
+        "cached": None if pulse.cached is None else list(pulse.cached),
+    }
+    return figures | {name: value for name, value in said.items() if value is not None}
+
+
+def _described(model: Model, memory_mb: Mapping[str, int]) -> dict[str, Any]:
+    return {**asdict(model), "memory_mb": memory_mb.get(model.sha256, 0)}

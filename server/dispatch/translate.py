@@ -21,6 +21,12 @@ from worker_client.protocol.identity import ARTIFACTS_PATH, UPLOADS_PATH
 NEVER_RETRIED = frozenset({"input_invalid"})
 LONGEST_SKIP_SECONDS = 600.0
 DETAIL_LENGTH = 500
+DEVICE_LENGTH = 128
+LABEL_LENGTH = 64
+MOST_LABELS = 32
+VERSION_LENGTH = 64
+CACHED_LENGTH = 16
+MOST_MEGABYTES = 2**31 - 1
 
 Report = wire.JobAccept | wire.JobDecline | wire.JobProgress | wire.JobResult | wire.JobFailed | wire.JobRelease
 
@@ -43,7 +49,7 @@ def to_event(report: Report, *, worker_id: str, at: datetime) -> WorkerEvent:
         case wire.JobFailed(code=code, detail=detail):
             is_final = not report.retryable or code in NEVER_RETRIED
             kind = Failed if is_final else Faltered
-            return kind(**said, code=code, detail=detail[:DETAIL_LENGTH])
+            return kind(**said, code=code, detail=_plain(detail, DETAIL_LENGTH))
 
 
 def to_arrival(hello: wire.Hello, *, epoch: str) -> Arrival:
@@ -57,12 +63,14 @@ def to_arrival(hello: wire.Hello, *, epoch: str) -> Arrival:
         boot_id=hello.boot_id,
         slots=hello.slots,
         models=tuple(to_model(model) for model in hello.caps.models),
-        device=hello.caps.device,
-        vram_mb=hello.caps.vram_mb,
+        device=_plain(hello.caps.device, DEVICE_LENGTH),
+        vram_mb=_megabytes(hello.caps.vram_mb),
         software=_software(hello.software),
         running=() if is_of_old else running,
         outbox=outbox,
         void=(*running, *void) if is_of_old else void,
+        labels=tuple(_plain(label, LABEL_LENGTH) for label in hello.caps.labels[:MOST_LABELS]),
+        memory_mb={model.sha256: _megabytes(model.memory_mb) for model in hello.caps.models},
     )
 
 
@@ -70,7 +78,15 @@ def to_pulse(message: wire.Ready | wire.Heartbeat, *, rtt_ms: float | None = Non
     """How busy the machine is."""
     gpu = message.gpu
     figures = {"util": gpu.util, "mem_used": gpu.mem_used, "temp": gpu.temp} if gpu else None
-    return Pulse(load=message.load, gpu=figures, rtt_ms=rtt_ms)
+    if isinstance(message, wire.Heartbeat):
+        return Pulse(load=message.load, gpu=figures, rtt_ms=rtt_ms)
+    free_mb = None if message.free_mb is None else _megabytes(message.free_mb)
+    return Pulse(
+        load=message.load,
+        gpu=figures,
+        free_mb=free_mb,
+        cached=tuple(_plain(one, CACHED_LENGTH) for one in message.cached),
+    )
 
 
 def to_holds(held: Iterable[wire.Held]) -> tuple[Hold, ...]:
@@ -150,8 +166,8 @@ def to_metrics(metrics: wire.Metrics) -> dict[str, Any]:
     return {
         "stage_seconds": dict(metrics.stage_seconds),
         "volumes_ml": dict(metrics.volumes_ml),
-        "device": metrics.device,
-        "warnings": list(metrics.warnings),
+        "device": _plain(metrics.device, DEVICE_LENGTH),
+        "warnings": [_plain(warning, DETAIL_LENGTH) for warning in metrics.warnings[:MOST_LABELS]],
     }
 
 
@@ -186,4 +202,14 @@ def _holds(held: Iterable[wire.Held]) -> tuple[Hold, ...]:
 
 def _software(software: wire.Software) -> dict[str, str]:
     versions = {"segwire": software.version, "python": software.python, "torch": software.torch}
-    return versions | {"monai": software.monai, "driver": software.driver, "system": software.system}
+    versions |= {"monai": software.monai, "driver": software.driver, "system": software.system}
+    return {name: _plain(version, VERSION_LENGTH) for name, version in versions.items()}
+
+
+def _plain(text: str, length: int) -> str:
+    """What a worker wrote, fit for a row: PostgreSQL takes no NUL and nothing longer than its column."""
+    return "".join(letter for letter in text if letter.isprintable())[:length]
+
+
+def _megabytes(number: int) -> int:
+    return min(max(0, number), MOST_MEGABYTES)

@@ -394,9 +394,13 @@ class TokenRefresh(Message, tag="token.refresh", frozen=True, kw_only=True):
 
 
 class Drain(Message, tag="drain", frozen=True, kw_only=True):
-    """Both ways: no new offers from now on; `deadline` in seconds from now, if there is one."""
+    """Both ways: no new offers from now on; `deadline` in seconds from now, if there is one.
+
+    `is_over`: the server takes it back, and offers are welcome again.
+    """
 
     deadline: float | None = None
+    is_over: bool = False
 
 
 class Error(Message, tag="error", frozen=True, kw_only=True):

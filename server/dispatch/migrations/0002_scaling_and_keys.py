@@ -5,55 +5,56 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('dispatch', '0001_initial'),
+        ("dispatch", "0001_initial"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='worker',
-            name='is_rotation_wanted',
+            model_name="worker",
+            name="is_rotation_wanted",
             field=models.BooleanField(default=False),
         ),
         migrations.AddField(
-            model_name='worker',
-            name='key_made_at',
+            model_name="worker",
+            name="key_made_at",
             field=models.DateTimeField(default=django.utils.timezone.now),
         ),
         migrations.AddField(
-            model_name='worker',
-            name='old_key_until',
+            model_name="worker",
+            name="old_key_until",
             field=models.DateTimeField(blank=True, null=True),
         ),
         migrations.AddField(
-            model_name='worker',
-            name='old_public_key',
-            field=models.CharField(blank=True, help_text='Counts until the time beside it.', max_length=64),
+            model_name="worker",
+            name="old_public_key",
+            field=models.CharField(blank=True, help_text="Counts until the time beside it.", max_length=64),
         ),
         migrations.AddField(
-            model_name='workersession',
-            name='cached',
-            field=models.JSONField(default=list, help_text='First 16 hex digits of the inputs that lie there.'),
+            model_name="workersession",
+            name="cached",
+            field=models.JSONField(default=list, help_text="First 16 hex digits of the inputs that lie there."),
         ),
         migrations.AddField(
-            model_name='workersession',
-            name='free_mb',
-            field=models.PositiveIntegerField(blank=True, help_text='Free memory of the device.', null=True),
+            model_name="workersession",
+            name="free_mb",
+            field=models.PositiveIntegerField(blank=True, help_text="Free memory of the device.", null=True),
         ),
         migrations.AddField(
-            model_name='workersession',
-            name='labels',
+            model_name="workersession",
+            name="labels",
             field=models.JSONField(default=list, help_text="The worker's own words for itself."),
         ),
         migrations.AddField(
-            model_name='workersession',
-            name='transport',
-            field=models.CharField(default='websocket', help_text='websocket, or https where that is blocked.', max_length=9),
+            model_name="workersession",
+            name="transport",
+            field=models.CharField(
+                default="websocket", help_text="websocket, or https where that is blocked.", max_length=9
+            ),
         ),
         migrations.AlterField(
-            model_name='worker',
-            name='labels',
+            model_name="worker",
+            name="labels",
             field=models.JSONField(blank=True, default=list, help_text="The administrator's words for it."),
         ),
     ]

@@ -55,6 +55,7 @@ SERVER_SAMPLES: tuple[m.Message, ...] = (
     m.TokenRefreshOk(id=8, re=12, job=JOB, fence=4, data_token="token2"),
     m.RotateKeyWanted(id=9),
     m.RotateKeyOk(id=10, re=13, public_key="bmV3", old_key_seconds=600.0),
+    m.Welcome(id=11, session=8, epoch="e1", storage_origin="https://objects.example"),
 )
 
 WORKER_SAMPLES: tuple[m.Message, ...] = (

@@ -176,7 +176,10 @@ class Challenge(Message, tag="challenge", frozen=True, kw_only=True):
 
 
 class Welcome(Message, tag="welcome", frozen=True, kw_only=True):
-    """Server -> worker: signed in. `session` grows by one with every sign-in; `resume` answers what hello listed."""
+    """Server -> worker: signed in. `session` grows by one with every sign-in; `resume` answers what hello listed.
+
+    `storage_origin` (`https://host[:port]`) is the one other place that a download may be sent on to; empty: none is.
+    """
 
     session: int
     epoch: str
@@ -185,6 +188,7 @@ class Welcome(Message, tag="welcome", frozen=True, kw_only=True):
     limits: Limits = Limits()
     resume: tuple[Verdict, ...] = ()
     features: tuple[str, ...] = ()
+    storage_origin: str = ""
 
 
 class JobOffer(Message, tag="job.offer", frozen=True, kw_only=True):

@@ -42,3 +42,4 @@ class Limits:
     failures_per_minute: int = 5
     key_days: float = 90.0
     old_key_seconds: float = 600.0
+    database_connections: int = 32

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
-import environ
-
+from server.config import backends
 from server.config import env as environment
 from server.config.logs import logging_config
 from server.core.policy import Policy
@@ -85,44 +83,19 @@ TEMPLATES = [
 ]
 
 
-def _database() -> dict[str, Any]:
-    if ENV.database_url:
-        return dict(environ.Env.db_url_config(ENV.database_url))
-    return {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": DATA_DIR / "segwire.sqlite3",
-        # FULL: an acknowledged commit survives a power cut. IMMEDIATE: no deadlock between two read-then-write.
-        "OPTIONS": {
-            "transaction_mode": "IMMEDIATE",
-            "timeout": 10,
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL",
-        },
-        "TEST": {"NAME": str(DATA_DIR / "test.sqlite3")},
+try:
+    DATABASES = {
+        "default": backends.database(
+            ENV.database_url,
+            data_dir=DATA_DIR,
+            connections=LIMITS.database_connections,
+            is_migrating="migrate" in sys.argv,
+        )
     }
-
-
-def _channel_layer() -> dict[str, Any]:
-    if not ENV.redis_url:
-        return {"BACKEND": "channels.layers.InMemoryChannelLayer"}
-    return {
-        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        "CONFIG": {
-            # redis-py 8's default socket_timeout equals channels-redis' blocking read (channels_redis#422).
-            "hosts": [
-                {
-                    "address": ENV.redis_url,
-                    "socket_timeout": 15,
-                    "socket_connect_timeout": 5,
-                    "health_check_interval": 15,
-                }
-            ],
-            "symmetric_encryption_keys": [SECRET_KEY],
-        },
-    }
-
-
-DATABASES = {"default": _database()}
-CHANNEL_LAYERS = {"default": _channel_layer()}
+except ValueError:  # its sentence could repeat the password
+    sys.exit("segwire cannot start. DATABASE_URL: it does not look like postgres://user:password@host:5432/database")
+CACHES = {"default": backends.cache(ENV.redis_url)}
+CHANNEL_LAYERS = {"default": backends.layer(ENV.redis_url, key=SECRET_KEY)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_PASSWORD_VALIDATORS = [

@@ -4,7 +4,7 @@ Flow: 4 push
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -77,6 +77,12 @@ def stops_for(worker_id: str) -> list[Hold]:
     return [Hold(job_id, fence) for job_id, fence in rows]
 
 
+def stops_of(worker_ids: Collection[str]) -> list[tuple[str, Hold]]:
+    """The cancelled attempts that any of these workers has not confirmed."""
+    rows = Job.objects.filter(worker_id__in=worker_ids, is_stop_pending=True).values_list("worker_id", "pk", "fence")
+    return [(worker_id, Hold(job_id, fence)) for worker_id, job_id, fence in rows]
+
+
 def held_by(worker_id: str) -> QuerySet[Job]:
     """The jobs leased to a worker."""
     return Job.objects.filter(worker_id=worker_id, state__in=sorted(HELD_STATES))
@@ -93,6 +99,16 @@ def worker_snapshots() -> list[dict[str, Any]]:
     workers = list(Worker.objects.exclude(state=Worker.State.REVOKED).select_related("session"))
     held: dict[str, list[Job]] = {}
     for job in Job.objects.filter(state__in=sorted(HELD_STATES)):
+        held.setdefault(job.worker_id or "", []).append(job)
+    now = timezone.now()
+    return [_worker_snapshot(worker, held.get(worker.id, []), now) for worker in workers]
+
+
+def snapshots_of(worker_ids: Collection[str]) -> list[dict[str, Any]]:
+    """These workers, as the table shows them."""
+    workers = list(Worker.objects.filter(pk__in=worker_ids).select_related("session"))
+    held: dict[str, list[Job]] = {}
+    for job in Job.objects.filter(state__in=sorted(HELD_STATES), worker_id__in=worker_ids):
         held.setdefault(job.worker_id or "", []).append(job)
     now = timezone.now()
     return [_worker_snapshot(worker, held.get(worker.id, []), now) for worker in workers]

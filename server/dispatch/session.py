@@ -19,6 +19,7 @@ from django.conf import settings
 
 from server.core.reconcile import Hold, Ruling
 from server.dispatch import keys, selectors, sessions, translate, wakeups
+from server.dispatch.beats import IdleBeat, gathering
 from server.dispatch.enrolment import WORKERS_TOPIC
 from server.dispatch.models import Worker
 from server.dispatch.node import NODE
@@ -339,14 +340,14 @@ class Session:
             wakeups.bell.ring()
 
     async def _take_heartbeat(self, heartbeat: m.Heartbeat) -> None:
-        beat = await in_thread(
-            sessions.beat,
-            self.worker_id,
-            self.number,
-            holds=translate.to_holds(heartbeat.jobs),
-            pulse=translate.to_pulse(heartbeat, rtt_ms=self._rtt_ms),
-            progress=self.reports.unsaved(),
-        )
+        holds, progress = translate.to_holds(heartbeat.jobs), self.reports.unsaved()
+        pulse = translate.to_pulse(heartbeat, rtt_ms=self._rtt_ms)
+        if holds or progress:
+            beat = await in_thread(
+                sessions.beat, self.worker_id, self.number, holds=holds, pulse=pulse, progress=progress
+            )
+        else:
+            beat = await gathering.heard(IdleBeat(self.worker_id, self.number, pulse))
         self._check_state(beat.state)
         lost = translate.from_holds(beat.lost)
         await self.line.say(m.HeartbeatOk(re=heartbeat.id or None, server_time=time.time(), lost=lost))

@@ -159,10 +159,10 @@ def beat(
     """
     at = jobs.now()
     until = at + timedelta(seconds=settings.POLICY.lease_seconds)
+    Worker.objects.filter(pk=worker_id).update(last_seen=at)  # before the session, as signing in locks them
     found = WorkerSession.objects.filter(worker_id=worker_id, session=session, closed_at=None)
     if not found.update(lease_until=until, **_figures(pulse)):
         raise SessionOver(worker_id)
-    Worker.objects.filter(pk=worker_id).update(last_seen=at)
     for value in progress:
         jobs.note_progress(value)
     wanted = {hold.job_id: hold.fence for hold in holds}

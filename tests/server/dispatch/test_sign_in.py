@@ -210,10 +210,10 @@ async def test_an_unknown_channel_message_breaks_nothing(machine, enrolled):
 async def test_a_handler_that_fails_says_goodbye(machine, enrolled, monkeypatch):
     talk = await at_work(machine, enrolled)
 
-    def fail(*args, **kwargs):
+    async def fail(beat):
         raise OSError("the database is away")
 
-    monkeypatch.setattr(session.sessions, "beat", fail)
+    monkeypatch.setattr(session.gathering, "heard", fail)
     await talk.say(m.Heartbeat(session=1))
 
     bye = await talk.heard_bye()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import time
 from types import TracebackType
 
@@ -11,6 +12,7 @@ import httpx
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 from worker_client.protocol import messages as m
 from worker_client.protocol.codec import decode_from_server, encode
@@ -27,9 +29,10 @@ from worker_client.protocol.identity import (
 class BenchWorker:
     """Enrols, signs in, and puts every offer with its time of arrival into `offers`."""
 
-    def __init__(self, *, url: str, token: str, model: m.ModelName, slots: int = 8) -> None:
+    def __init__(self, *, url: str, model: m.ModelName, token: str = "", worker_id: str = "", slots: int = 8) -> None:
         self.url = url
         self.token = token
+        self.worker_id = worker_id
         self.model = model
         self.slots = slots
         self.offers: asyncio.Queue[tuple[float, m.JobOffer]] = asyncio.Queue()
@@ -39,34 +42,40 @@ class BenchWorker:
         self.session = 0
 
     async def __aenter__(self) -> BenchWorker:
-        worker_id = await self._enrol()
+        self.worker_id = self.worker_id or await self._enrol()
+        await self.sign_in()
+        self.listening = asyncio.create_task(self.listen())
+        self.beating = asyncio.create_task(self._beat())
+        return self
+
+    async def sign_in(self) -> None:
+        """Connect and answer the challenge. Raises OSError, TimeoutError or WebSocketException when it fails."""
         address = self.url.replace("http", "ws", 1) + WEBSOCKET_PATH
         self.socket = await connect(address, subprotocols=[SUBPROTOCOL], compression=None)  # type: ignore[list-item]
         challenge = decode_from_server(await self.socket.recv())
         assert isinstance(challenge, m.Challenge)
-        text = challenge_text(nonce=challenge.nonce, host=host_of(self.url), worker_id=worker_id, boot_id="bench")
+        text = challenge_text(nonce=challenge.nonce, host=host_of(self.url), worker_id=self.worker_id, boot_id="bench")
         await self.say(
             m.Hello(
-                worker_id=worker_id,
+                worker_id=self.worker_id,
                 boot_id="bench",
                 sig=base64.b64encode(self.key.sign(text)).decode(),
                 software=m.Software(version="0.1.0"),
                 caps=m.Capabilities(device="cpu", models=(self.model,)),
                 slots=self.slots,
+                running=tuple(m.Running(job=job, fence=fence) for job, fence in self.held.items()),
             )
         )
         welcome = decode_from_server(await self.socket.recv())
         assert isinstance(welcome, m.Welcome), welcome
         self.session = welcome.session
         await self.say(m.Ready(credits=self.slots))
-        self.tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._beat())]
-        return self
 
     async def __aexit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        for task in self.tasks:
-            task.cancel()
+        self.listening.cancel()
+        self.beating.cancel()
         await self.socket.close()
 
     async def say(self, message: m.Message) -> None:
@@ -88,9 +97,14 @@ class BenchWorker:
         )
         await self.say(m.Ready(credits=self.slots - len(self.held)))
 
-    async def _enrol(self) -> str:
+    @property
+    def public_key(self) -> str:
+        """Base64 of the 32 bytes."""
         raw = self.key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
-        public_key = base64.b64encode(raw).decode()
+        return base64.b64encode(raw).decode()
+
+    async def _enrol(self) -> str:
+        public_key = self.public_key
         proof = self.key.sign(enrol_text(token=self.token, name="bench", public_key=public_key))
         body = {
             "token": self.token,
@@ -103,19 +117,22 @@ class BenchWorker:
         answer.raise_for_status()
         return str(answer.json()["worker_id"])
 
-    async def _listen(self) -> None:
-        async for frame in self.socket:
-            at = time.perf_counter()
-            message = decode_from_server(frame)
-            if isinstance(message, m.JobOffer):
-                self.held[message.job] = message.fence
-                self.offers.put_nowait((at, message))
-                await self.say(m.JobAccept(job=message.job, fence=message.fence))
-            elif isinstance(message, m.Ping):
-                await self.say(m.Pong(re=message.id, ts=message.ts))
+    async def listen(self) -> None:
+        """Take what comes until the socket ends."""
+        with contextlib.suppress(ConnectionClosed):
+            async for frame in self.socket:
+                at = time.perf_counter()
+                message = decode_from_server(frame)
+                if isinstance(message, m.JobOffer):
+                    self.held[message.job] = message.fence
+                    self.offers.put_nowait((at, message))
+                    await self.say(m.JobAccept(job=message.job, fence=message.fence))
+                elif isinstance(message, m.Ping):
+                    await self.say(m.Pong(re=message.id, ts=message.ts))
 
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(5)
             held = tuple(m.Held(job=job, fence=fence) for job, fence in self.held.items())
-            await self.say(m.Heartbeat(session=self.session, jobs=held))
+            with contextlib.suppress(ConnectionClosed):  # it is coming back, then
+                await self.say(m.Heartbeat(session=self.session, jobs=held))

@@ -11,6 +11,7 @@ from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 from ninja.parser import Parser
 
+from server.accounts.api import router as accounts_router
 from server.accounts.auth import user_auth
 from server.config.problems import problem_response
 from server.core.errors import Problem
@@ -40,18 +41,22 @@ api = NinjaAPI(
 api.add_router("/mri/segmentation/", jobs_router, tags=["segmentation"])
 api.add_router("/mri/", imaging_router, tags=["imaging"])
 api.add_router("/", dispatch_router, tags=["workers"])
+api.add_router("/", accounts_router, tags=["accounts"])
 
 
 @api.exception_handler(Problem)
 def on_problem(_request: HttpRequest, problem: Problem) -> HttpResponse:
     """A refusal that the code means."""
-    return problem_response(
+    answer = problem_response(
         status=problem.status,
         code=problem.code,
         title=problem.title,
         detail=problem.detail,
         extra=dict(problem.extra),
     )
+    for name, value in problem.headers.items():
+        answer.headers[name] = value
+    return answer
 
 
 @api.exception_handler(ValidationError)

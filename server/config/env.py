@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import get_type_hints
 from urllib.parse import urlsplit
@@ -12,11 +13,13 @@ from urllib.parse import urlsplit
 import environ
 
 from server.config.limits import Limits
+from server.imaging.bucket import Bucket, NoBucket, bucket_of
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+LOOPBACK_NETWORKS = ("127.0.0.0/8", "::1/128")
 """Always allowed: the server's own worker and health checks call there."""
-NOT_BUILT = ("STORAGE_URL", "DICOMWEB_URL")
+NOT_BUILT = ("DICOMWEB_URL",)
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOG_FORMATS = ("console", "json")
 DATABASES = ("sqlite", "postgres", "postgresql")
@@ -43,6 +46,12 @@ class Env:
     data_dir: Path
     database_url: str
     redis_url: str
+    trusted_proxies: tuple[str, ...]
+    """Networks whose X-Forwarded-For is believed."""
+    storage: Bucket | None
+    """None: finished files stay below DATA_DIR."""
+    accel_location: str
+    """Where nginx serves DATA_DIR internally, with a slash at both ends; empty: this server sends the bytes."""
     use_local_inference: bool
     models_dir: Path
     log_level: str
@@ -76,6 +85,9 @@ def read(base: Path = PROJECT_DIR) -> Env:
         data_dir=data_dir,
         database_url=_service("DATABASE_URL", values.str("DATABASE_URL", default=""), DATABASES),
         redis_url=_service("REDIS_URL", values.str("REDIS_URL", default=""), LAYERS),
+        trusted_proxies=_networks("TRUSTED_PROXIES", tuple(values.list("TRUSTED_PROXIES", default=LOOPBACK_NETWORKS))),
+        storage=_storage(values.str("STORAGE_URL", default="")),
+        accel_location=_location(values.str("ACCEL_LOCATION", default="")),
         use_local_inference=_boolean(values, "USE_LOCAL_INFERENCE", default=False),
         models_dir=Path(values.str("MODELS_DIR", default=str(data_dir / "models"))),
         log_level=_one_of("LOG_LEVEL", values.str("LOG_LEVEL", default="INFO").upper(), LOG_LEVELS),
@@ -135,6 +147,28 @@ def _service(name: str, url: str, schemes: tuple[str, ...]) -> str:
     if url and url.partition("://")[0] not in schemes:
         raise WrongSetting(name, f"the address starts with none of {', '.join(f'{scheme}://' for scheme in schemes)}")
     return url
+
+
+def _storage(url: str) -> Bucket | None:
+    try:
+        return bucket_of(url)
+    except NoBucket as error:
+        raise WrongSetting("STORAGE_URL", str(error)) from None
+
+
+def _networks(name: str, texts: tuple[str, ...]) -> tuple[str, ...]:
+    for text in texts:
+        try:
+            ip_network(text)
+        except ValueError as error:
+            raise WrongSetting(name, f"{text!r} is no address and no network such as 10.0.0.0/24") from error
+    return texts
+
+
+def _location(path: str) -> str:
+    if path and not (path.startswith("/") and path.endswith("/") and path.isascii() and path.isprintable()):
+        raise WrongSetting("ACCEL_LOCATION", f"{path!r} is not a path with a slash at both ends, such as /stored/")
+    return path
 
 
 def _writable(data_dir: Path) -> Path:

@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable
 
 from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
-from django.conf import settings
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from server.dispatch import clock
+from server.imaging import storage
 
 CHECK_SECONDS = 3.0
 
@@ -60,13 +60,7 @@ async def _layer() -> None:
 
 
 async def _storage() -> None:
-    await asyncio.to_thread(_write_and_delete)
-
-
-def _write_and_delete() -> None:
-    probe = settings.DATA_DIR / ".ready"
-    probe.write_bytes(b"ok")
-    probe.unlink(missing_ok=True)
+    await asyncio.to_thread(storage.probe)
 
 
 async def _dispatcher() -> None:

@@ -20,6 +20,9 @@ MODELS_DIR = ENV.models_dir
 PUBLIC_URL = ENV.public_url
 USE_LOCAL_INFERENCE = ENV.use_local_inference
 LIMITS = ENV.limits
+TRUSTED_PROXIES = ENV.trusted_proxies
+STORAGE = ENV.storage
+ACCEL_LOCATION = ENV.accel_location
 POLICY = Policy()
 
 SECRET_KEY = ENV.secret_key

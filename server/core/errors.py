@@ -7,6 +7,7 @@ Problem                 anything the API answers with application/problem+json
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 
@@ -19,6 +20,8 @@ class Problem(Exception):
     status: ClassVar[int] = 400
     code: ClassVar[str] = "bad_request"
     title: ClassVar[str] = "The request cannot be served"
+    headers: Mapping[str, str] = MappingProxyType({})
+    """HTTP headers that go with the answer."""
 
     def __init__(self, detail: str = "", *, extra: Mapping[str, Any] | None = None) -> None:
         self.detail = detail or self.title

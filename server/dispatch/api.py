@@ -7,7 +7,7 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.utils.http import http_date
 from ninja import Router, Schema
 from pydantic import Field
@@ -15,10 +15,10 @@ from pydantic import Field
 from server.accounts.auth import user_auth
 from server.core.errors import NotAllowed
 from server.dispatch import dataplane, enrolment, keys
-from server.dispatch.errors import DataTokenRefused, RangeUnsatisfiable
-from server.dispatch.ranges import Span, asked_span
-from server.imaging import tus
+from server.dispatch.errors import DataTokenRefused
+from server.imaging import storage, tus
 from server.imaging.errors import UploadInvalid
+from server.imaging.files import Stored, stored_response
 from server.imaging.models import Upload
 from server.jobs.epoch import current_epoch
 from server.jobs.selectors import open_jobs
@@ -42,6 +42,8 @@ class EnrolOut(Schema):
     worker_id: str
     server: str
     epoch: str
+    storage_origin: str = ""
+    """Where the server may send the worker for inputs, and nowhere else; empty: never."""
 
 
 class PendingOut(Schema):
@@ -65,36 +67,20 @@ def enrol(request: HttpRequest, body: EnrolIn) -> Any:
     """A one-time token and a proof of the private key."""
     application = enrolment.Application(token=body.token, name=body.name, public_key=body.public_key, proof=body.proof)
     worker = enrolment.enrol(application)
-    return {"worker_id": worker.id, "server": settings.PUBLIC_URL, "epoch": current_epoch()}
+    address = {"server": settings.PUBLIC_URL, "storage_origin": storage.origin()}
+    return {"worker_id": worker.id, "epoch": current_epoch(), **address}
 
 
 @router.get("/worker/artifacts/{artifact_id}", auth=None, summary="An input volume, or a range of it")
-async def artifact(request: HttpRequest, artifact_id: str) -> HttpResponse | StreamingHttpResponse:
-    """Packed voxels of one sequence of a job that the worker holds. The ETag is the sha256 of the whole."""
+async def artifact(request: HttpRequest, artifact_id: str) -> HttpResponseBase:
+    """Packed voxels of one sequence of a job that the worker holds. The ETag is the sha256 of the whole.
+
+    With object storage, a worker that names its origin in `Accept-Storage` is sent there with a link for ten minutes.
+    """
     found = await sync_to_async(dataplane.artifact_for)(_authorization(request), artifact_id)
-    etag = f'"{found.sha256}"'
-    common = {"ETag": etag, "Accept-Ranges": "bytes", "Cache-Control": "private, no-store"}
-    if request.headers.get("If-None-Match", "").strip() == etag:
-        return HttpResponse(status=304, headers=common)
-    try:
-        span = asked_span(
-            header=request.headers.get("Range", ""),
-            if_range=request.headers.get("If-Range", ""),
-            etag=etag,
-            size=found.size,
-        )
-    except RangeUnsatisfiable:
-        return HttpResponse(status=416, headers={**common, "Content-Range": f"bytes */{found.size}"})
-    part = span or Span(0, found.size - 1)
-    headers = {**common, "Content-Length": str(part.length)}
-    if span is not None:
-        headers["Content-Range"] = span.content_range(found.size)
-    return StreamingHttpResponse(
-        dataplane.pieces(found, part),
-        status=200 if span is None else 206,
-        content_type="application/octet-stream",
-        headers=headers,
-    )
+    file = Stored(path=found.path, size=found.size, sha256=found.sha256, cache_control="private, no-store")
+    may_redirect = request.headers.get("Accept-Storage") == storage.origin()
+    return await sync_to_async(stored_response, thread_sensitive=False)(request, file, may_redirect=may_redirect)
 
 
 @router.post("/worker/uploads/", auth=None, summary="Begin to upload a mask (tus 1.0)")

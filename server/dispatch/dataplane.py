@@ -4,23 +4,18 @@ Flow: 8 mask
 """
 
 import re
-from collections.abc import AsyncIterator
-from pathlib import Path
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
 
 from server.core.job import State
 from server.dispatch import keys
 from server.dispatch.errors import ArtifactNotFound, AttemptOver, DataTokenRefused
 from server.dispatch.models import Worker
-from server.dispatch.ranges import Span
-from server.imaging import storage, tus
+from server.imaging import tus
 from server.imaging.errors import UploadInvalid, UploadNotFound
 from server.imaging.models import Artifact, Upload
 from server.jobs.models import Job
 
-PIECE_BYTES = 1024 * 1024
 MASK = "mask"
 _DIGEST = re.compile(r"^[0-9a-f]{64}$")
 
@@ -107,20 +102,3 @@ def add_chunk(authorization: str, upload_id: str, *, offset: int, chunk: bytes, 
     if upload.is_complete and not chunk:
         return upload
     return tus.append(upload, offset=offset, chunk=chunk, checksum=checksum, guard=still_counts)
-
-
-async def pieces(artifact: Artifact, span: Span) -> AsyncIterator[bytes]:
-    """The bytes of a span, a piece at a time, read off the loop."""
-    path, at = storage.path_of(artifact.path), span.first
-    while at <= span.last:
-        piece = await sync_to_async(_read)(path, at, min(PIECE_BYTES, span.last - at + 1))
-        if not piece:
-            return
-        at += len(piece)
-        yield piece
-
-
-def _read(path: Path, at: int, length: int) -> bytes:
-    with path.open("rb") as file:
-        file.seek(at)
-        return file.read(length)

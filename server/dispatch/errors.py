@@ -4,8 +4,7 @@ Problem
 ├── EnrolRefused       403  unknown, used or expired token, or a proof that does not fit
 ├── DataTokenRefused   401  no data token, a forged one, or one that has run out
 ├── AttemptOver        409  the attempt the token speaks for no longer counts
-├── ArtifactNotFound   404  no such artifact of this job
-└── RangeUnsatisfiable 416  the asked bytes are not there
+└── ArtifactNotFound   404  no such artifact of this job
 """
 
 from server.core.errors import Problem
@@ -53,15 +52,3 @@ class ArtifactNotFound(Problem):
 
     def __init__(self) -> None:
         super().__init__("There is no such artifact of this job.")
-
-
-class RangeUnsatisfiable(Problem):
-    """RFC 9110, 15.5.17."""
-
-    status = 416
-    code = "range_not_satisfiable"
-    title = "Range not satisfiable"
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        super().__init__(f"The artifact has {size} bytes.")

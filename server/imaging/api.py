@@ -9,9 +9,9 @@ from ninja import File, Router
 from ninja.files import UploadedFile
 from ninja.responses import Status
 
-from server.imaging import batches, selectors, services, storage
+from server.imaging import batches, selectors, services
 from server.imaging.api_tus import router as tus_router
-from server.imaging.files import file_response
+from server.imaging.files import Stored, stored_response
 from server.imaging.snapshots import series_snapshot, study_snapshot
 
 _FAR = 2**31  # beyond any study; a database takes no larger offsets
@@ -59,12 +59,13 @@ def series(request: HttpRequest, series_id: str) -> dict[str, Any]:
 
 @router.api_operation(["GET", "HEAD"], "/series/{series_id}/volume.nii.gz", summary="The voxels of one series")
 def volume(request: HttpRequest, series_id: str) -> HttpResponseBase:
-    """The volume on its stored grid, gzipped NIfTI. Ranges and `If-None-Match` are understood."""
+    """The volume on its stored grid, gzipped NIfTI. Ranges, `If-Range` and `If-None-Match` are understood."""
     found = selectors.series_for(request.auth, series_id)
-    return file_response(
-        request,
-        storage.path_of(f"{found.folder}/volume.nii.gz"),
+    file = Stored(
+        path=f"{found.folder}/volume.nii.gz",
+        size=found.volume_size,
         sha256=found.volume_sha256,
         content_type="application/gzip",
         filename=f"{found.pk}.nii.gz",
     )
+    return stored_response(request, file)

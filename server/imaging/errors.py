@@ -5,6 +5,10 @@ Problem
 ├── NothingReadable    422  none of the files could be read
 ├── SeriesConflict     409  the same SeriesInstanceUID with other content
 ├── ResultInvalid      422  a worker's mask that cannot be offered
+├── StorageFull        507  no room: nothing was kept, the same request may be repeated
+├── StorageFailed      503  the disk or the object storage does not answer, or must not be written
+├── StoredFileDamaged  500  what lies there is not what was put there, so it is not handed out
+├── RangeInvalid       416  a part of a file that does not exist
 └── tus: OffsetMismatch 409, ChecksumMismatch 460, TooLarge 413, UploadInvalid 400, UploadGone 410, UploadBusy 423,
     BatchClosed 409, WrongProtocol 412, WrongContent 415
 """
@@ -189,5 +193,42 @@ class RangeInvalid(Problem):
     """A part of a file was asked for that does not exist."""
 
     status = 416
-    code = "range_invalid"
+    code = "range_not_satisfiable"
     title = "No such range"
+
+    def __init__(self, size: int) -> None:
+        self.headers = {"Content-Range": f"bytes */{size}"}
+        super().__init__(f"The file has {size} bytes.")
+
+
+class StorageFull(Problem):
+    """There is no room for more."""
+
+    status = 507
+    code = "storage_full"
+    title = "Storage full"
+
+    def __init__(self) -> None:
+        super().__init__("The server has no room for it; nothing was kept. Try again later, or tell the operator.")
+
+
+class StorageFailed(Problem):
+    """The storage does not answer, or refuses to be written."""
+
+    status = 503
+    code = "storage_unavailable"
+    title = "Storage unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("The server's storage cannot be used at the moment; nothing was kept. Try again later.")
+
+
+class StoredFileDamaged(Problem):
+    """A stored file is missing, cut short, or does not have its digest any more."""
+
+    status = 500
+    code = "stored_file_damaged"
+    title = "Stored file damaged"
+
+    def __init__(self) -> None:
+        super().__init__("The stored file is damaged, so it is not shown. Tell the operator: verify_storage finds it.")

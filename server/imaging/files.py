@@ -3,74 +3,102 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect, StreamingHttpResponse
 from django.utils.http import parse_etags
 
-from server.imaging.errors import RangeInvalid
+from server.imaging import storage
+from server.imaging.ranges import Span, asked_span
 
-_PIECE_BYTES = 256 * 1024
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_PRIVATE = "private, max-age=0, must-revalidate"
 
 
-def file_response(
-    request: HttpRequest, path: Path, *, sha256: str, content_type: str, filename: str
-) -> HttpResponseBase:
-    """The file, or the range of it that was asked for (RFC 9110, 14), as an attachment.
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """A file of the shelf, and how it is handed out. `sha256` (hex) of the whole is its strong ETag."""
 
-    `sha256` (hex) of the whole file is its strong ETag. Several ranges at once are answered with the whole.
+    path: str
+    size: int
+    sha256: str
+    content_type: str = "application/octet-stream"
+    filename: str = ""
+    cache_control: str = _PRIVATE
+
+    def headers(self) -> dict[str, str]:
+        """What every answer about the file says."""
+        return {
+            "ETag": f'"{self.sha256}"',
+            "Accept-Ranges": "bytes",
+            "Cache-Control": self.cache_control,
+            "X-Content-Type-Options": "nosniff",
+            "Content-Disposition": f'attachment; filename="{self.filename}"' if self.filename else "attachment",
+        }
+
+
+def stored_response(request: HttpRequest, file: Stored, *, may_redirect: bool = False) -> HttpResponseBase:
+    """The file, or the range of it that was asked for (RFC 9110, 14), as an attachment. Blocks for its digest.
+
+    Behind nginx with ACCEL_LOCATION the proxy sends the bytes; `may_redirect` lets object storage send them.
 
     Raises:
-        RangeInvalid: the range lies beyond the end.
+        RangeInvalid, StoredFileDamaged, StorageFailed.
     """
-    etag = f'"{sha256}"'
-    if etag in parse_etags(request.headers.get("If-None-Match", "")):
-        return _with_headers(HttpResponse(status=304), etag, filename)
-    size = path.stat().st_size
-    first, last = _wanted(request, etag, size)
-    is_part = (first, last) != (0, size - 1)
-    is_head = request.method == "HEAD"
-    response: HttpResponseBase = HttpResponse() if is_head else StreamingHttpResponse(_pieces(path, first, last))
-    response.status_code = 206 if is_part else 200
-    if is_part:
-        response["Content-Range"] = f"bytes {first}-{last}/{size}"
-    response["Content-Type"] = content_type
-    response["Content-Length"] = str(last - first + 1)
-    return _with_headers(response, etag, filename)
+    if _is_known(request, file.sha256):
+        return HttpResponse(status=304, headers=file.headers())
+    shelf = storage.shelf()
+    shelf.check(file.path, size=file.size, sha256=file.sha256)
+    link = shelf.link(file.path) if may_redirect else None
+    if link is not None:
+        return HttpResponseRedirect(link, headers={"Cache-Control": "no-store"})
+    if settings.ACCEL_LOCATION and settings.STORAGE is None:
+        away = {**file.headers(), "X-Accel-Redirect": f"{settings.ACCEL_LOCATION}{file.path}"}
+        return HttpResponse(content_type=file.content_type, headers=away)
+    span = _span(request, file.sha256, file.size)
+    part = span or Span(0, file.size - 1)
+    answer: HttpResponseBase = HttpResponse()
+    if request.method != "HEAD":
+        answer = StreamingHttpResponse(_off_the_loop(shelf.pieces(file.path, part.first, part.last)))
+    return _finished(answer, file, span)
 
 
-def _wanted(request: HttpRequest, etag: str, size: int) -> tuple[int, int]:
-    """First and last byte to send."""
-    whole = (0, size - 1)
-    found = _RANGE.fullmatch(request.headers.get("Range", "").strip())
-    if found is None or found.groups() == ("", ""):
-        return whole
-    if request.headers.get("If-Range", etag) != etag:
-        return whole
-    start, end = found.groups()
-    first = int(start) if start else max(0, size - int(end))
-    last = min(int(end), size - 1) if start and end else size - 1
-    if first > last:
-        raise RangeInvalid(f"The file has {size} bytes.")
-    return first, last
+def content_response(request: HttpRequest, content: bytes, file: Stored) -> HttpResponseBase:
+    """The same for a small file whose content was read and proven already."""
+    if _is_known(request, file.sha256):
+        return HttpResponse(status=304, headers=file.headers())
+    span = _span(request, file.sha256, len(content))
+    part = span or Span(0, len(content) - 1)
+    answer = HttpResponse(b"" if request.method == "HEAD" else content[part.first : part.last + 1])
+    return _finished(answer, file, span)
 
 
-async def _pieces(path: Path, first: int, last: int) -> AsyncIterator[bytes]:
-    with await asyncio.to_thread(path.open, "rb") as source:
-        await asyncio.to_thread(source.seek, first)
-        left = last - first + 1
-        while left and (piece := await asyncio.to_thread(source.read, min(left, _PIECE_BYTES))):
-            left -= len(piece)
-            yield piece
+def _is_known(request: HttpRequest, sha256: str) -> bool:
+    tags = parse_etags(request.headers.get("If-None-Match", ""))
+    return f'"{sha256}"' in tags or "*" in tags
 
 
-def _with_headers(response: HttpResponseBase, etag: str, filename: str) -> HttpResponseBase:
-    response["ETag"] = etag
-    response["Accept-Ranges"] = "bytes"
-    response["Cache-Control"] = "private, max-age=0, must-revalidate"
-    response["X-Content-Type-Options"] = "nosniff"
-    response["Content-Disposition"] = f'attachment; filename="{filename}"'
-    return response
+def _span(request: HttpRequest, sha256: str, size: int) -> Span | None:
+    return asked_span(
+        header=request.headers.get("Range", ""),
+        if_range=request.headers.get("If-Range", ""),
+        etag=f'"{sha256}"',
+        size=size,
+    )
+
+
+def _finished(answer: HttpResponseBase, file: Stored, span: Span | None) -> HttpResponseBase:
+    answer.status_code = 200 if span is None else 206
+    if span is not None:
+        answer["Content-Range"] = span.content_range(file.size)
+    answer["Content-Type"] = file.content_type
+    answer["Content-Length"] = str(file.size if span is None else span.length)
+    for name, value in file.headers().items():
+        answer[name] = value
+    return answer
+
+
+async def _off_the_loop(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+        yield piece

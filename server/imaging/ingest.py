@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
 from django.db import IntegrityError, transaction
 
 from server.ids import new_id
-from server.imaging import limited, storage
+from server.imaging import disk, limited, storage
 from server.imaging.errors import NothingReadable, SeriesConflict
 from server.imaging.models import Artifact, Series, Study
 from server.imaging.parser.orders import LAST_OPENED, FoundSeries, FoundStudy, Named, ReadAnswer, ReadOrder, Refused
@@ -48,11 +49,13 @@ def ingest(*, owner: Any, files: Sequence[Named], is_replacement: bool = False) 
     Raises:
         NothingReadable: no file became a volume.
         SeriesConflict: nothing was stored, and at least one series is there with other content.
+        StorageFull, StorageFailed: nothing was stored, and another try may go well.
     """
     with storage.staging() as folder:
         answer = _parsed(folder, files)
-        for found in answer.series:
-            storage.settle(_staged(folder, found))
+        with disk.told():
+            for found in answer.series:
+                storage.settle(_staged(folder, found))
         done = _stored_once_more(owner, folder, answer, is_replacement=is_replacement)
     conflicts = [entry for entry in done.refused if entry["code"] == CONFLICT]
     if not done.series and conflicts:
@@ -83,44 +86,63 @@ def _stored_once_more(owner: Any, folder: Path, answer: ReadAnswer, *, is_replac
 
 
 def _stored(owner: Any, folder: Path, answer: ReadAnswer, *, is_replacement: bool) -> Ingested:
+    """Keep first, commit then: object storage may take seconds, and no row speaks of a file that is not there."""
     done = Ingested(refused=[_entry(refused) for refused in answer.refused])
-    published: list[tuple[Path, str]] = []
+    shelf, kept = storage.shelf(), dict[str, str]()
     try:
+        for found in answer.series:
+            if _fate(_current(owner, found), found, is_replacement=is_replacement) is _Fate.NEW:
+                series_id = new_id()
+                shelf.keep(_staged(folder, found), f"series/{series_id}")
+                kept[found.folder] = series_id
         with transaction.atomic():
             for found in answer.series:
-                _place(done, _study_of(owner, found.study), found, folder, published, is_replacement=is_replacement)
+                _place(done, owner, found, kept.get(found.folder), is_replacement=is_replacement)
     except BaseException:
-        for staged, relative in published:
-            storage.path_of(relative).rename(staged)
+        for place, series_id in kept.items():
+            shelf.take_back(f"series/{series_id}", folder / Path(place).name)
         raise
     return done
 
 
-def _place(
-    done: Ingested,
-    study: Study,
-    found: FoundSeries,
-    folder: Path,
-    published: list[tuple[Path, str]],
-    *,
-    is_replacement: bool,
-) -> None:
-    current = Series.objects.filter(study=study, uid=found.uid, part=found.part, is_current=True).first()
-    if current is not None and current.content_sha256 == found.content_sha256:
+class _Fate(Enum):
+    """What becomes of a series that was read."""
+
+    NEW = auto()
+    KNOWN = auto()
+    REFUSED = auto()
+
+
+def _current(owner: Any, found: FoundSeries) -> Series | None:
+    same = Series.objects.filter(study__owner=owner, study__uid=found.study.uid, uid=found.uid, part=found.part)
+    return same.filter(is_current=True).select_related("study").first()
+
+
+def _fate(current: Series | None, found: FoundSeries, *, is_replacement: bool) -> _Fate:
+    if current is None:
+        return _Fate.NEW
+    if current.content_sha256 == found.content_sha256:
+        return _Fate.KNOWN
+    return _Fate.NEW if is_replacement else _Fate.REFUSED
+
+
+def _place(done: Ingested, owner: Any, found: FoundSeries, kept: str | None, *, is_replacement: bool) -> None:
+    """The row of one series. Raises IntegrityError when it has changed since its folder was kept or not kept."""
+    current = _current(owner, found)
+    fate = _fate(current, found, is_replacement=is_replacement)
+    if (fate is _Fate.NEW) != (kept is not None):
+        raise IntegrityError("another request stored the same series in the same moment")
+    if current is not None and fate is _Fate.KNOWN:
         done.series.append(current)
         return
-    if current is not None and not is_replacement:
+    if kept is None:
         sentence = "The same series is stored with other content; repeat with ?replace=true to make it a new revision."
         done.refused.append({"filename": found.name, "code": CONFLICT, "detail": sentence})
         return
+    study = _study_of(owner, found.study)
     if current is not None:
         Series.objects.filter(pk=current.pk).update(is_current=False)
-    series_id = new_id()
-    relative = f"series/{series_id}"
-    staged = _staged(folder, found)
-    storage.publish(staged, relative)
-    published.append((staged, relative))
-    series = _create(series_id, study, found, relative, revision=current.revision + 1 if current else 1)
+    series = _create(kept, study, found, f"series/{kept}", revision=current.revision + 1 if current else 1)
     done.series.append(series)
     kind = "series.replaced" if current else "series.added"
     topics.append(f"study:{study.pk}", kind=kind, payload={"series": series.pk})

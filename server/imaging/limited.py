@@ -13,7 +13,9 @@ import msgspec
 import structlog
 from django.conf import settings
 
-from server.imaging.parser.orders import Answer, Bounds, Order, ProveOrder, ReadOrder
+from server.imaging import disk
+from server.imaging.errors import StorageFailed
+from server.imaging.parser.orders import Answer, Bounds, Order, ProveOrder, ReadOrder, Unwritten
 
 log = structlog.get_logger(__name__)
 
@@ -47,6 +49,7 @@ def run(order: Order) -> Answer:
 
     Raises:
         ParserDied: there is no answer.
+        StorageFull, StorageFailed: the child could not write.
     """
     with _AT_ONCE[type(order)], TemporaryFile() as out, TemporaryFile() as complaints:
         try:
@@ -68,9 +71,21 @@ def run(order: Order) -> Answer:
             raise ParserDied(cause)
         answer = _read(out)
     try:
-        return msgspec.json.decode(answer, type=Answer)
+        found = msgspec.json.decode(answer, type=Answer)
     except msgspec.MsgspecError as error:
         raise ParserDied("answer") from error
+    return heard(found)
+
+
+def heard(answer: Answer) -> Answer:
+    """The answer, unless it is that the disk failed.
+
+    Raises:
+        StorageFull, StorageFailed.
+    """
+    if isinstance(answer, Unwritten):
+        raise disk.problem_of(answer.number) or StorageFailed()
+    return answer
 
 
 def _read(file: IO[bytes], *, from_end: bool = False) -> bytes:

@@ -52,7 +52,7 @@ class Artifact(models.Model):
     dtype = models.CharField(max_length=16)
     shape = models.JSONField(help_text="[i, j, k], RAS+.")
     affine = models.JSONField(help_text="4x4, voxel index to world mm, RAS+.")
-    path = models.CharField(max_length=255, help_text="Relative to DATA_DIR.")
+    path = models.CharField(max_length=255, help_text="On the shelf.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:
@@ -81,7 +81,7 @@ class Series(models.Model):
         max_length=64, help_text="Digest of voxels and geometry, whatever the file names."
     )
     source = models.CharField(max_length=8, choices=Source)
-    folder = models.CharField(max_length=255, help_text="Relative to DATA_DIR: volume.nii.gz and the original files.")
+    folder = models.CharField(max_length=255, help_text="On the shelf: volume.nii.gz, artifact, originals.")
     volume_sha256 = models.CharField(max_length=64)
     volume_size = models.PositiveBigIntegerField()
     artifact = models.OneToOneField(Artifact, on_delete=models.PROTECT, related_name="series")
@@ -168,9 +168,11 @@ class Mask(models.Model):
     id = models.CharField(primary_key=True, max_length=26, default=new_id, editable=False)
     job_id = models.CharField(max_length=26, unique=True)
     series = models.ForeignKey(Series, on_delete=models.PROTECT, related_name="masks")
-    nii_path = models.CharField(max_length=255, help_text="Relative to DATA_DIR.")
+    nii_path = models.CharField(max_length=255, help_text="On the shelf.")
     seg_path = models.CharField(max_length=255, null=True, blank=True, help_text="Empty: no SEG, see the report.")
+    seg_sha256 = models.CharField(max_length=64, blank=True, help_text="Of mask.dcm.")
     report_path = models.CharField(max_length=255)
+    report_sha256 = models.CharField(max_length=64, blank=True, help_text="Of report.json.")
     sha256 = models.CharField(max_length=64, help_text="Of mask.nii.gz.")
     size = models.PositiveBigIntegerField(help_text="Of mask.nii.gz, bytes.")
     volumes_ml = models.JSONField(help_text="WT, TC, ET.")

@@ -5,16 +5,17 @@ Flow: 8 mask
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from inference.contract import ModelRef, PackedVolume
 from inference.contract import Sequence as Kind
 from server.ids import new_id
-from server.imaging import limited, selectors, storage
+from server.imaging import disk, limited, selectors, storage
 from server.imaging.errors import ResultInvalid
-from server.imaging.models import Series, Upload
+from server.imaging.models import Series, Source, Upload
 from server.imaging.parser.orders import Model, Packed, PlacedGrid, ProveAnswer, ProveOrder, SourceScan, Unproven
 
 _MAX_WARNINGS = 20
@@ -23,13 +24,15 @@ _MAX_WARNING_LENGTH = 300
 
 @dataclass(frozen=True)
 class ProvenFiles:
-    """Files in their final place below DATA_DIR/`folder`: mask.nii.gz, report.json, and mask.dcm if `has_seg`."""
+    """Files in their final place on the shelf, below `folder`: mask.nii.gz, report.json, and mask.dcm if `has_seg`."""
 
     series_id: str
     folder: str
     has_seg: bool
     sha256: str
     size: int
+    seg_sha256: str = ""
+    report_sha256: str = ""
     volumes_ml: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -50,8 +53,9 @@ def prove(
 
     Raises:
         ResultInvalid: the mask is not one for this reference, or could not be proven.
+        StorageFull, StorageFailed: nothing was kept, and another try may go well.
     """
-    with storage.staging() as folder:
+    with storage.staging() as folder, _originals(reference) as originals:
         order = ProveOrder(
             bounds=limited.bounds(),
             folder=str(folder),
@@ -59,7 +63,7 @@ def prove(
             mask=Packed.of(packed),
             artifact_grid=PlacedGrid.of(selectors.grid_of(reference)),
             stored_grid=PlacedGrid.of(selectors.stored_grid_of(reference)),
-            originals=str(storage.path_of(f"{reference.folder}/originals")) if reference.source == "dicom" else None,
+            originals=originals,
             reference_id=reference.pk,
             job_id=job_id,
             model=Model(name=model.name, version=model.version, sha256=model.sha256),
@@ -71,22 +75,35 @@ def prove(
             warnings=_sentences(metrics.get("warnings")),
         )
         proven = _answer(order)
-        storage.settle(folder)
+        with disk.told():
+            storage.settle(folder)
         place = f"masks/{job_id}-{new_id()}"
-        storage.publish(folder, place)
+        storage.shelf().keep(folder, place)
     return ProvenFiles(
         series_id=reference.pk,
         folder=place,
         has_seg=proven.has_seg,
         sha256=proven.sha256,
         size=proven.size,
+        seg_sha256=proven.seg_sha256,
+        report_sha256=proven.report_sha256,
         volumes_ml=proven.volumes_ml,
     )
 
 
 def discard(proven: ProvenFiles) -> None:
     """Take proven files away that no job wants any more: it was cancelled, or another attempt was first."""
-    storage.remove(proven.folder)
+    storage.shelf().remove(proven.folder)
+
+
+@contextmanager
+def _originals(reference: Series) -> Iterator[str | None]:
+    """The folder of the reference's DICOM files on this machine; None for a NIfTI reference."""
+    if reference.source != Source.DICOM:
+        yield None
+        return
+    with storage.shelf().local(f"{reference.folder}/originals") as folder:
+        yield str(folder)
 
 
 def _answer(order: ProveOrder) -> ProveAnswer:

@@ -22,7 +22,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from server.imaging import storage
+from server.imaging import disk, storage
 from server.imaging.errors import (
     ChecksumMismatch,
     OffsetMismatch,
@@ -55,7 +55,7 @@ def create(  # noqa: PLR0913 - an upload is a study file of an owner or a result
     """Begin an upload of `length` bytes. `sha256` (hex) is checked when the last byte has come.
 
     Raises:
-        TooLarge, UploadInvalid.
+        TooLarge, UploadInvalid, StorageFull, StorageFailed.
     """
     if length > max_bytes:
         raise TooLarge(f"The file has {length} bytes; at most {max_bytes} are accepted.")
@@ -75,9 +75,8 @@ def create(  # noqa: PLR0913 - an upload is a study file of an owner or a result
         expires_at=_expiry(),
     )
     upload.path = storage.upload_path(upload.pk)
-    target = storage.path_of(upload.path)
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    target.touch(mode=0o600)
+    with disk.told():
+        disk.create(storage.path_of(upload.path))
     upload.save(force_insert=True)
     return upload
 
@@ -111,20 +110,20 @@ def append(
     offset has moved; `guard` is called in that same transaction and raises to refuse the chunk.
 
     Raises:
-        OffsetMismatch, ChecksumMismatch, TooLarge, UploadInvalid, UploadBusy.
+        OffsetMismatch, ChecksumMismatch, TooLarge, UploadInvalid, UploadBusy, StorageFull, StorageFailed.
     """
     _check(chunk, checksum)
-    with _alone(storage.path_of(upload.path)) as descriptor:
+    with disk.told(), _alone(storage.path_of(upload.path)) as descriptor:
         upload.refresh_from_db()
         if offset != upload.offset:
             raise OffsetMismatch(expected=upload.offset, got=offset)
         if offset + len(chunk) > upload.length:
             raise TooLarge("The chunk is longer than what is left of the upload.")
-        os.pwrite(descriptor, chunk, offset)
+        disk.write(descriptor, chunk, offset)
+        disk.sync(descriptor)  # each chunk: an offset that was acknowledged must not be ahead of the disk
         is_last = offset + len(chunk) == upload.length
         if is_last:
             _check_whole(upload, descriptor)
-            os.fsync(descriptor)
         with transaction.atomic():
             if guard is not None:
                 guard(upload)

@@ -3,18 +3,19 @@
 Flow: 2 job
 """
 
-from pathlib import Path
+import hashlib
 from typing import Any, Literal
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import connection
-from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.utils.cache import get_conditional_response
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from ninja import Query, Router, Schema
 from pydantic import Field
 
 from server.core.job import Priority, State
+from server.imaging import storage
+from server.imaging.files import Stored, content_response
 from server.imaging.models import Mask
 from server.imaging.selectors import mask_of
 from server.jobs import selectors, services
@@ -101,26 +102,26 @@ def cancel(request: HttpRequest, job_id: str) -> HttpResponse:
 
 
 @router.api_operation(["GET", "HEAD"], "/jobs/{job_id}/mask.nii.gz", summary="The label mask, NIfTI")
-def mask_nii(request: HttpRequest, job_id: str) -> HttpResponse:
+def mask_nii(request: HttpRequest, job_id: str) -> HttpResponseBase:
     """On the grid of the reference series: 0 background, 1 necrotic core, 2 oedema, 3 enhancing tumour."""
     mask = _mask(request, job_id)
-    return _file(request, mask.nii_path, etag=mask.sha256, name=f"{job_id}.nii.gz", kind="application/gzip")
+    return _file(request, mask.nii_path, sha256=mask.sha256, name=f"{job_id}.nii.gz", kind="application/gzip")
 
 
 @router.api_operation(["GET", "HEAD"], "/jobs/{job_id}/mask.dcm", summary="The label mask, DICOM SEG")
-def mask_dcm(request: HttpRequest, job_id: str) -> HttpResponse:
+def mask_dcm(request: HttpRequest, job_id: str) -> HttpResponseBase:
     """Three binary segments in the frame of reference of the original series."""
     mask = _mask(request, job_id)
     if not mask.seg_path:
         raise SegNotAvailable
-    return _file(request, mask.seg_path, etag=f"{mask.id}-seg", name=f"{job_id}.dcm", kind="application/dicom")
+    return _file(request, mask.seg_path, sha256=mask.seg_sha256, name=f"{job_id}.dcm", kind="application/dicom")
 
 
 @router.api_operation(["GET", "HEAD"], "/jobs/{job_id}/report.json", summary="Measurements")
-def report(request: HttpRequest, job_id: str) -> HttpResponse:
+def report(request: HttpRequest, job_id: str) -> HttpResponseBase:
     """Volumes in mL, bounding boxes in mm, the model, input digests and stage times."""
     mask = _mask(request, job_id)
-    return _file(request, mask.report_path, etag=f"{mask.id}-report", name=f"{job_id}.json", kind="application/json")
+    return _file(request, mask.report_path, sha256=mask.report_sha256, name=f"{job_id}.json", kind="application/json")
 
 
 def preferred_wait(header: str) -> float | None:
@@ -166,12 +167,9 @@ def _mask(request: HttpRequest, job_id: str) -> Mask:
     return mask
 
 
-def _file(request: HttpRequest, path: str, *, etag: str, name: str, kind: str) -> HttpResponse:
-    """A result file: some tens of kilobytes, at most a few megabytes, and never another under the same tag."""
-    quoted = f'"{etag}"'
-    known = get_conditional_response(request, etag=quoted)
-    if known is not None:
-        return known
-    content = (Path(settings.DATA_DIR) / path).read_bytes()
-    headers = {"ETag": quoted, "Content-Disposition": f'attachment; filename="{name}"'}
-    return HttpResponse(content, content_type=kind, headers={**headers, "Cache-Control": "private, no-cache"})
+def _file(request: HttpRequest, path: str, *, sha256: str, name: str, kind: str) -> HttpResponseBase:
+    """A result file, some tens of kilobytes: read whole and compared with its digest before a byte of it is shown."""
+    content = storage.read(path, sha256=sha256)
+    tag = sha256 or hashlib.sha256(content).hexdigest()
+    file = Stored(path=path, size=len(content), sha256=tag, content_type=kind, filename=name)
+    return content_response(request, content, file)

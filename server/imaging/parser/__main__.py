@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import resource
 import sys
 
 import msgspec
 
-from server.imaging.parser.orders import Answer, Bounds, Order, ReadOrder
+from server.imaging.parser.orders import Answer, Bounds, Order, ReadOrder, Unwritten
 
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 
 
@@ -17,7 +19,7 @@ def main() -> None:
     """Read the order from stdin, obey it, write the answer to stdout."""
     order: Order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
     fence_in(order.bounds)
-    sys.stdout.buffer.write(msgspec.json.encode(answer(order)))
+    sys.stdout.buffer.write(msgspec.json.encode(told(order)))
 
 
 def fence_in(bounds: Bounds) -> None:
@@ -32,6 +34,16 @@ def fence_in(bounds: Bounds) -> None:
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(limit, (value, value))
+
+
+def told(order: Order) -> Answer:
+    """The answer; or that the disk failed, which is not the fault of what was to be read."""
+    try:
+        return answer(order)
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        return Unwritten(number=error.errno or 0)
 
 
 def answer(order: Order) -> Answer:

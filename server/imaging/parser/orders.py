@@ -182,7 +182,16 @@ class ProveAnswer(Struct, tag="proved"):
     has_seg: bool
     size: int
     sha256: str
+    seg_sha256: str
+    """Empty without a SEG."""
+    report_sha256: str
     volumes_ml: dict[str, float]
+
+
+class Unwritten(Struct, tag="unwritten"):
+    """Parser -> server: the disk would not take it; `number` is the system's errno. Another try may go well."""
+
+    number: int
 
 
 class Unproven(Struct, tag="unproven"):
@@ -193,4 +202,4 @@ class Unproven(Struct, tag="unproven"):
 
 
 Order = ReadOrder | ProveOrder
-Answer = ReadAnswer | ProveAnswer | Unproven
+Answer = ReadAnswer | ProveAnswer | Unproven | Unwritten

@@ -45,11 +45,12 @@ def _proved(order: ProveOrder) -> ProveAnswer:
     if reason is None:
         _write_seg(order, mask, folder / "mask.dcm")
     _write_report(order, mask, folder / "report.json", reason=reason)
-    content = stored.read_bytes()
     return ProveAnswer(
         has_seg=reason is None,
-        size=len(content),
-        sha256=hashlib.sha256(content).hexdigest(),
+        size=stored.stat().st_size,
+        sha256=_digest(stored),
+        seg_sha256=_digest(folder / "mask.dcm") if reason is None else "",
+        report_sha256=_digest(folder / "report.json"),
         volumes_ml={str(region): round(volume, 3) for region, volume in volumes_ml(mask.voxels, mask.grid).items()},
     )
 
@@ -66,6 +67,10 @@ def _on_stored_grid(order: ProveOrder) -> Volume:
         raise InputInvalid("unknown_label", f"The mask holds the label {int(voxels.max())}, which stands for nothing.")
     labels: npt.NDArray[np.uint8] = from_ras(voxels, like=stored).astype(np.uint8)
     return Volume(voxels=labels, affine=stored.affine)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _no_seg_reason(order: ProveOrder, mask: Volume) -> str | None:

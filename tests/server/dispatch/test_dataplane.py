@@ -6,11 +6,9 @@ import hashlib
 import pytest
 from django.test import Client
 
-from server.dispatch import dataplane, housekeeping, keys
+from server.dispatch import housekeeping, keys
 from server.dispatch.models import Worker, WorkerSession
-from server.dispatch.ranges import Span
-from server.imaging import storage
-from server.imaging.models import Artifact, Series
+from server.imaging.models import Series
 from server.jobs import services
 from tests.server.dispatch.scenes import a_job, a_worker, overdue, running
 
@@ -96,18 +94,6 @@ def test_a_range_of_an_input(client, artifact, headers, status, content_range):
 
     assert answer.status_code == status
     assert answer.get("Content-Range") == (content_range.format(size=artifact.size) if content_range else None)
-
-
-async def test_the_bytes_of_a_span_are_those_of_the_file(tmp_path, monkeypatch):
-    (tmp_path / "packed").write_bytes(CONTENT)
-    monkeypatch.setattr(storage, "path_of", lambda name: tmp_path / name)
-    monkeypatch.setattr(dataplane, "PIECE_BYTES", 7)
-    artifact = Artifact(path="packed", size=len(CONTENT))
-
-    pieces = [piece async for piece in dataplane.pieces(artifact, Span(3, 41))]
-
-    assert b"".join(pieces) == CONTENT[3:42]
-    assert max(map(len, pieces)) == 7
 
 
 def test_an_artifact_of_another_job_is_not_there(client):

@@ -37,6 +37,7 @@ def test_a_token_makes_a_worker_of_its_route():
         "worker_id": worker.pk,
         "server": "http://testserver",
         "epoch": answer.json()["epoch"],
+        "storage_origin": "",
     }
     assert (worker.state, worker.route, worker.name) == ("active", "server", "lab-1")
     assert [event.kind for event in events_since("workers", 0)] == ["worker.enrolled"]

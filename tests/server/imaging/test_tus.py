@@ -273,7 +273,7 @@ def test_tidying_drops_folders_that_no_row_knows_and_keeps_the_others(client, da
     send(client, begin(client), SCAN, offset=0)
     (data_dir / "series" / "01ORPHAN").mkdir()
     (data_dir / "masks" / "01JOB-01ORPHAN").mkdir(parents=True)
-    monkeypatch.setattr(storage, "STALE_SECONDS", -60.0)
+    monkeypatch.setattr(storage, "ORPHAN_SECONDS", -60.0)
 
     services.tidy()
 

@@ -1,5 +1,6 @@
 """The jobs API over HTTP, field by field as contract.md has it."""
 
+import hashlib
 import json
 
 import pytest
@@ -62,7 +63,7 @@ def finish(job_id: str, *, with_seg: bool = False) -> None:
             nii_path=f"masks/{job_id}/mask.nii.gz",
             seg_path=f"masks/{job_id}/mask.dcm" if with_seg else None,
             report_path=f"masks/{job_id}/report.json",
-            sha256="f" * 64,
+            sha256=hashlib.sha256(b"mask.nii.gz").hexdigest(),
             size=11,
             volumes_ml={"WT": 3.0, "TC": 2.0, "ET": 1.0},
         )

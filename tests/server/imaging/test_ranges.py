@@ -2,8 +2,8 @@
 
 import pytest
 
-from server.dispatch.errors import RangeUnsatisfiable
-from server.dispatch.ranges import Span, asked_span
+from server.imaging.errors import RangeInvalid
+from server.imaging.ranges import Span, asked_span
 
 
 def asked(header: str, *, if_range: str = "", size: int = 100) -> Span | None:
@@ -37,7 +37,7 @@ def test_a_range_of_another_file_is_the_whole():
 
 @pytest.mark.parametrize("header", ["bytes=100-", "bytes=100-120", "bytes=-0"])
 def test_a_range_behind_the_end_cannot_be_served(header):
-    with pytest.raises(RangeUnsatisfiable):
+    with pytest.raises(RangeInvalid):
         asked(header)
 
 

@@ -1,11 +1,13 @@
 """Byte ranges of a file (RFC 9110, section 14); pure. Django's FileResponse knows none."""
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass
 
-from server.dispatch.errors import RangeUnsatisfiable
+from server.imaging.errors import RangeInvalid
 
-_SINGLE = re.compile(r"^bytes=(\d*)-(\d*)$")
+_SINGLE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,7 @@ class Span:
 
     @property
     def length(self) -> int:
+        """How many bytes that is."""
         return self.last - self.first + 1
 
     def content_range(self, size: int) -> str:
@@ -28,18 +31,16 @@ def asked_span(*, header: str, if_range: str, etag: str, size: int) -> Span | No
     """What part is asked for; None means the whole: no range, several, another unit, or `If-Range` of another file.
 
     Raises:
-        RangeUnsatisfiable: the part lies behind the end.
+        RangeInvalid: the part lies behind the end.
     """
-    found = _SINGLE.match(header.strip())
+    found = _SINGLE.fullmatch(header.strip())
     if found is None or (if_range and if_range.strip() != etag) or found.groups() == ("", ""):
         return None
     first, last = found.groups()
-    if not first:
-        span = Span(max(0, size - int(last)), size - 1)
-    else:
-        span = Span(int(first), min(int(last), size - 1) if last else size - 1)
     if first and last and int(last) < int(first):
         return None
-    if span.first >= size or span.length <= 0:
-        raise RangeUnsatisfiable(size)
-    return span
+    start = int(first) if first else max(0, size - int(last))
+    end = min(int(last), size - 1) if first and last else size - 1
+    if start > end:
+        raise RangeInvalid(size)
+    return Span(start, end)

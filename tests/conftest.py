@@ -1,6 +1,7 @@
 """What every test with a database needs."""
 
 import pytest
+from django.core.cache import cache
 from django.db import connection
 
 from server.audit import guards
@@ -11,3 +12,9 @@ def django_db_setup(django_db_setup, django_db_blocker):
     """The test database, in which the audit log may be emptied between two tests."""
     with django_db_blocker.unblock():
         guards.lift(connection)
+
+
+@pytest.fixture(autouse=True)
+def _nobody_was_here_before():
+    """What one test did too often is not held against the next."""
+    cache.clear()

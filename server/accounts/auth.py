@@ -2,35 +2,66 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 from ninja.security import APIKeyCookie, HttpBearer
 
+from server import addresses
+from server.accounts import throttle
 from server.accounts.models import ApiToken
 from server.accounts.services import PREFIX, digest_of
 
+NOTED_EVERY = timedelta(hours=1)
 
-def user_of_token(token: str) -> User | None:
-    """The active user that a token stands for."""
-    if not token.startswith(PREFIX):
+
+def valid_tokens() -> QuerySet[ApiToken]:
+    """Tokens that were not revoked and have not run out, of users who are active."""
+    in_time = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
+    return ApiToken.objects.filter(in_time, revoked_at=None, user__is_active=True)
+
+
+def token_of(text: str) -> ApiToken | None:
+    """The token, with its user."""
+    if not text.startswith(PREFIX):
         return None
-    found = (
-        ApiToken.objects.select_related("user")
-        .filter(digest=digest_of(token), revoked_at=None, user__is_active=True)
-        .first()
-    )
-    return found.user if found else None
+    return valid_tokens().select_related("user").filter(digest=digest_of(text)).first()
+
+
+def user_of_token(text: str) -> User | None:
+    """The active user that a token stands for."""
+    token = token_of(text)
+    return token.user if token else None
 
 
 class BearerAuth(HttpBearer):
-    """A program that speaks for a user."""
+    """A program that speaks for a user. Whoever guesses is slowed down."""
 
     def authenticate(self, request: HttpRequest, token: str) -> User | None:
-        user = user_of_token(token)
-        if user is not None:
-            request.user = user
-        return user
+        found = token_of(token)
+        if found is None:
+            # A worker's data token is no guess: the routes that take one read it themselves.
+            if token.startswith(PREFIX):
+                _slow_down(addresses.of_request(request))
+            return None
+        _note_use(found)
+        request.user, request.api_token = found.user, found
+        return found.user
+
+
+def _slow_down(address: str) -> None:
+    throttle.check_failures("bearer", address)
+    throttle.failed("bearer", address)
+
+
+def _note_use(token: ApiToken) -> None:
+    now = timezone.now()
+    if token.last_used_at is None or now - token.last_used_at > NOTED_EVERY:
+        ApiToken.objects.filter(pk=token.pk).update(last_used_at=now)
 
 
 class SessionAuth(APIKeyCookie):

@@ -10,6 +10,8 @@ from weakref import WeakSet
 
 from django.conf import settings
 
+from server import addresses
+
 
 class LiveSocket(Protocol):
     """A consumer that is connected."""
@@ -74,6 +76,5 @@ lobby = Lobby()
 
 
 def address_of(scope: Mapping[str, Any]) -> str:
-    """The client's address as the server in front has it; behind a trusted proxy it is the one that the proxy saw."""
-    client = scope.get("client")
-    return str(client[0]) if client else ""
+    """What one client has of addresses: behind a trusted proxy the one that the proxy saw; a whole /64 of IPv6."""
+    return addresses.group_of(addresses.of_scope(scope))

@@ -13,9 +13,10 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("username")
+        parser.add_argument("--days", type=float, default=None, help="how long it is good; 365 unless LIMITS says else")
 
     def handle(self, *_args: Any, **options: Any) -> None:
         user = User.objects.filter(username=options["username"], is_active=True).first()
         if user is None:
             raise CommandError(f"there is no active user {options['username']!r}")
-        self.stdout.write(issue_api_token(user=user))
+        self.stdout.write(issue_api_token(user=user, days=options["days"]))

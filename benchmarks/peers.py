@@ -29,6 +29,7 @@ TASKS = 200
 WARM_UP = 10
 POLLS = 30
 POLL_SECONDS = 2.0
+DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 
 
 class Bell:
@@ -94,7 +95,7 @@ def celery_seconds(folder: Path, bell: Bell) -> list[float]:
 
 def procrastinate_seconds(folder: Path, bell: Bell) -> list[float]:
     """`defer` to the task's body, LISTEN/NOTIFY on PostgreSQL with its default durability."""
-    with postgres_server(folder) as postgres:
+    with postgres_server(options=DURABLE) as postgres:
         env = {**os.environ, "PEER_DATABASE": postgres.url, "PEER_BELL": str(bell.port)}
         os.environ.update(PEER_DATABASE=postgres.url, PEER_BELL=str(bell.port))
         from benchmarks.peer_procrastinate import app, ring

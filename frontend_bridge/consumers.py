@@ -10,78 +10,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import structlog
-from channels.db import database_sync_to_async
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.conf import settings
 
-from frontend_bridge import feeds
+from frontend_bridge import door, reading
 from frontend_bridge import messages as m
+from frontend_bridge.callers import Caller
 from frontend_bridge.conversation import Conversation
-from frontend_bridge.ports import GOING_AWAY, SIGNED_OUT, Rhythm, session_name
+from frontend_bridge.door import Door
+from frontend_bridge.ports import GOING_AWAY, TROUBLE, Farewell, Rhythm, rhythm_of, session_name
+from server.accounts.errors import TooMany
 from server.topics import pokes
-from server.topics.sockets import live_sockets
+from server.topics.sockets import Stranger, address_of, live_sockets, lobby
 
 log = structlog.get_logger(__name__)
 
-READERS = ThreadPoolExecutor(max_workers=4, thread_name_prefix="browser-read")
-"""Browsers read the database here: a bounded number, and never on the thread that all of Django shares."""
+PARTING_SECONDS = 1.0
 
-
-async def _in_thread(function: Callable, *args: Any) -> Any:
-    return await database_sync_to_async(function, thread_sensitive=False, executor=READERS)(*args)
-
-
-class _Sweep:
-    """One look at the positions of everything that is followed in this process, shared by all its sockets."""
-
-    def __init__(self) -> None:
-        self._looked_at = 0.0
-        self._asked: set[str] = set()
-        self._found: dict[str, feeds.Position] = {}
-
-    async def positions(self, names: list[str]) -> dict[str, feeds.Position]:
-        """At most `SWEEP_SECONDS` old: a change that is younger has its poke, or the next look."""
-        now = time.monotonic()
-        if now - self._looked_at > SWEEP_SECONDS or not self._asked.issuperset(names):
-            followed = {topic for one in live_sockets if isinstance(one, SegmentationConsumer) for topic in one.topics}
-            self._looked_at, self._asked = now, followed | set(names)
-            self._found = await _in_thread(feeds.positions, self._asked)
-        return {name: self._found[name] for name in names if name in self._found}
-
-
-SWEEP_SECONDS = 4.0
-_sweep = _Sweep()
-
-
-class _Reading:
-    """The feeds, read through the bounded threads."""
-
-    def __init__(self, session_key: str | None) -> None:
-        self._session_key = session_key
-
-    async def admit(self, user: Any, topic: str) -> None:
-        await _in_thread(feeds.admit, user, topic)
-
-    async def opening(self, user: Any, topic: str) -> feeds.Opening:
-        return await _in_thread(feeds.opening, user, topic)
-
-    async def since(self, topic: str, seq: int) -> list[feeds.Change]:
-        return await _in_thread(feeds.since, topic, seq)
-
-    async def positions(self, names: list[str]) -> dict[str, feeds.Position]:
-        return await _sweep.positions(names)
-
-    async def mask_file(self, job_id: str) -> feeds.MaskFile | None:
-        return await _in_thread(feeds.mask_file, job_id)
-
-    async def signed_in_user(self) -> Any | None:
-        return await _in_thread(feeds.signed_in_user, self._session_key)
+_sockets_of: Counter[Any] = Counter()
+"""How many sockets each user has open in this process."""
 
 
 class SegmentationConsumer(AsyncWebsocketConsumer):
@@ -89,7 +43,8 @@ class SegmentationConsumer(AsyncWebsocketConsumer):
 
     def __init__(self, *, rhythm: Rhythm | None = None) -> None:
         super().__init__()
-        self.rhythm = rhythm or Rhythm()
+        self.rhythm = rhythm or rhythm_of(settings.LIMITS)
+        self.door = Door(self.rhythm)
         self.conversation: Conversation | None = None
         self._serving: asyncio.Task[None] | None = None
 
@@ -103,6 +58,9 @@ class SegmentationConsumer(AsyncWebsocketConsumer):
             self._tasks = tasks
             try:
                 await super().__call__(scope, receive, send)
+            except Exception:  # on some layers a restart ends every socket of the process: each parts with a word
+                log.exception("the channel layer left a browser's socket")
+                await self._part(TROUBLE)
             finally:
                 live_sockets.discard(self)
                 if self._serving is not None:
@@ -124,23 +82,13 @@ class SegmentationConsumer(AsyncWebsocketConsumer):
     # ── handlers: they put down, and never wait for anything but the socket itself ───────────────────────────────
 
     async def on_websocket_connect(self, _: dict[str, Any]) -> None:
-        await self.accept()
-        user = self.scope.get("user")
-        if user is None or not user.is_authenticated:
-            await self.send(m.encode(m.Error(code="unauthenticated", detail=SIGNED_OUT.reason)))
-            await self._part(SIGNED_OUT)
-            return
-        session = self.scope.get("session")
-        key = session.session_key if session is not None else None
-        self.conversation = Conversation(
-            user, wire=self, library=_Reading(key), session=session_name(key), rhythm=self.rhythm
-        )
+        offered = self.scope.get("subprotocols") or [None]
+        await self.accept(subprotocol=offered[0])
         live_sockets.add(self)
-        self._serving = self._tasks.create_task(self._serve(self.conversation))
+        self._serving = self._tasks.create_task(self._serve())
 
     async def on_websocket_receive(self, message: dict[str, Any]) -> None:
-        if self.conversation is not None:
-            self.conversation.take_frame(message.get("text"))
+        (self.conversation or self.door).take_frame(message.get("text"))
 
     async def on_websocket_disconnect(self, _: dict[str, Any]) -> None:
         raise StopConsumer
@@ -159,28 +107,104 @@ class SegmentationConsumer(AsyncWebsocketConsumer):
         """Send one binary frame."""
         await self.send(bytes_data=content)
 
-    async def join(self, topic: str) -> None:
-        """Be woken up by what happens to `topic`."""
-        await self.channel_layer.group_add(pokes.group_of(topic), self.channel_name)
+    async def join(self, topic: str) -> bool:
+        """Be woken up by what happens to `topic`. False when the layer is away; then only the log tells of it."""
+        try:
+            await self.channel_layer.group_add(pokes.group_of(topic), self.channel_name)
+        except Exception as error:  # noqa: BLE001  (the layer may be anything and away; the log has the truth)
+            log.warning("a browser's socket could not join", topic=topic, cause=type(error).__name__)
+            return False
+        return True
 
     async def leave(self, topic: str) -> None:
-        """No longer."""
-        await self.channel_layer.group_discard(pokes.group_of(topic), self.channel_name)
+        """No longer. While the layer is away its entries run out by themselves."""
+        with contextlib.suppress(Exception):
+            await self.channel_layer.group_discard(pokes.group_of(topic), self.channel_name)
 
     async def farewell(self) -> None:
         """Say goodbye because the server goes away, and close."""
-        if self.conversation is not None and self._serving is not None:
-            self.conversation.dismiss(GOING_AWAY)
+        if self._serving is not None:
+            (self.conversation or self.door).dismiss(GOING_AWAY)
             await asyncio.wait([self._serving])
 
-    async def _serve(self, conversation: Conversation) -> None:
-        await self._part(await conversation.run())
+    # ── a socket's life ─────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _serve(self) -> None:
+        try:
+            caller = await self._caller()
+            with _seat_of(caller.user.pk):
+                bye = await self._converse(caller)
+        except Farewell as farewell:
+            if farewell.error is not None:
+                await self.send(m.encode(farewell.error))
+            bye = farewell.bye
+        except Exception:  # the socket must part with a word, whatever went wrong
+            log.exception("a browser's socket could not be served")
+            bye = TROUBLE
+        await self._part(bye)
+
+    async def _caller(self) -> Caller:
+        """Who this is, by the page's session or by a ticket. Raises Farewell."""
+        user, session = self.scope.get("user"), self.scope.get("session")
+        if user is not None and user.is_authenticated and session is not None:
+            return Caller(user=user, key=session.session_key)
+        address = address_of(self.scope)
+        with _stranger_from(address):
+            ticket = await self.door.ticket(self.scope.get("subprotocols") or ())
+            try:
+                caller = await reading.caller_by_ticket(ticket, address=address)
+            except TooMany as refusal:
+                raise door.too_often(refusal) from None
+        if caller is None:
+            raise door.bad_ticket()
+        return caller
+
+    async def _converse(self, caller: Caller) -> m.Bye:
+        self.conversation = Conversation(
+            caller.user,
+            wire=self,
+            library=reading.Reading(caller.key),
+            session=session_name(caller.key),
+            rhythm=self.rhythm,
+            spread=random.random(),  # noqa: S311  (so that not all look again at the same moment)
+        )
+        for text in self.door.held():
+            self.conversation.take_frame(text)
+        return await self.conversation.run()
 
     async def _part(self, bye: m.Bye) -> None:
-        await self.send(m.encode(bye))
+        """Say why, since the close frame's reason does not arrive, and close; a browser that takes nothing is cut."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PARTING_SECONDS):
+                await self.send(m.encode(bye))
         await self.close(bye.code)
 
     async def _leave_groups(self) -> None:
         for topic in self.topics:
-            with contextlib.suppress(Exception):  # the layer may be away; its entries run out by themselves
-                await self.leave(topic)
+            await self.leave(topic)
+
+
+@contextlib.contextmanager
+def _seat_of(user_id: Any) -> Iterator[None]:
+    """One of the sockets a user may have here. Raises Farewell when all are taken: the newest is refused."""
+    if _sockets_of[user_id] >= settings.LIMITS.sockets_per_user:
+        raise door.too_many()
+    _sockets_of[user_id] += 1
+    try:
+        yield
+    finally:
+        _sockets_of[user_id] -= 1
+        if not _sockets_of[user_id]:
+            del _sockets_of[user_id]
+
+
+@contextlib.contextmanager
+def _stranger_from(address: str) -> Iterator[Stranger]:
+    """One of the sockets of an address that have not said who they are. Raises Farewell when there are too many."""
+    stranger = lobby.enter(address)
+    if stranger is None:
+        raise door.too_many()
+    try:
+        yield stranger
+    finally:
+        stranger.known()

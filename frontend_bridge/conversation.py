@@ -1,8 +1,8 @@
 """One browser's socket: what it asks for, answered in order by one task.
 
 The consumer only puts things down here (`take_…`, never awaited); `run` picks them up. Pokes are hints: what is
-sent comes from the log, read from the last seq that was sent. Newest-only news replace each other while they wait,
-so a slow reader costs no memory.
+sent comes from the log, read page by page from the last seq that was sent. Newest-only news replace each other while
+they wait, and sending waits until the browser takes what was sent before, so a slow reader costs no memory.
 
 Flow: 9 browser
 """
@@ -10,9 +10,7 @@ Flow: 9 browser
 from __future__ import annotations
 
 import asyncio
-import math
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,40 +21,24 @@ from msgspec import UNSET
 
 from frontend_bridge import messages as m
 from frontend_bridge import relay
-from frontend_bridge.feeds import Change, MaskFile, Opening
+from frontend_bridge.feeds import Change, Opening
+from frontend_bridge.inbox import Inbox
+from frontend_bridge.masks import MaskPost
 from frontend_bridge.ports import (
-    NOT_TEXT,
     RATE,
     SIGNED_OUT,
-    TOO_LONG,
     TOO_SLOW,
     TROUBLE,
+    Farewell,
     Library,
     Rhythm,
     Wire,
 )
 from frontend_bridge.subscription import Subscription, finished_job, is_contiguous
+from server.core.bucket import Bucket
 from server.core.errors import Problem
 
 log = structlog.get_logger(__name__)
-
-
-class Farewell(Exception):
-    """The conversation ends with this `bye`."""
-
-    def __init__(self, bye: m.Bye) -> None:
-        self.bye = bye
-        super().__init__(bye.reason)
-
-
-@dataclass
-class _MaskOnItsWay:
-    """A mask of which `sent` frames have gone; between two frames other messages pass."""
-
-    job: str
-    file: MaskFile
-    id: Any
-    sent: int = 0
 
 
 @dataclass
@@ -69,7 +51,11 @@ class _Duty:
 
 
 class Conversation:
-    """What one signed-in browser is owed. All sending happens in `run`. `session` is the name of its session."""
+    """What one signed-in browser is owed. All sending happens in `run`.
+
+    `session` is the name of its session. `spread` (0 to 1) moves its permission checks away from those of others that
+    came at the same moment.
+    """
 
     def __init__(
         self,
@@ -80,6 +66,7 @@ class Conversation:
         session: str = "",
         rhythm: Rhythm | None = None,
         clock: Callable[[], float] = time.monotonic,
+        spread: float = 0.0,
     ) -> None:
         self.user = user
         self.wire = wire
@@ -88,18 +75,26 @@ class Conversation:
         self.rhythm = rhythm or Rhythm()
         self.clock = clock
         self._wake = asyncio.Event()
-        self._frames: deque[str] = deque()
+        self._inbox = Inbox(frames=4 * self.rhythm.frame_burst, total_bytes=4 * self.rhythm.frame_bytes)
         self._subscriptions: dict[str, Subscription] = {}
-        self._masks: deque[_MaskOnItsWay] = deque()
         self._bye: m.Bye | None = None
+        self._masks = MaskPost(
+            frame_bytes=self.rhythm.mask_frame_bytes,
+            send=self._send,
+            send_bytes=self._send_bytes,
+            read=library.mask_file,
+        )
         now = clock()
-        self._budget, self._budget_at = float(self.rhythm.frame_burst), now
+        self._budget = Bucket.full(per_second=self.rhythm.frames_per_second, burst=self.rhythm.frame_burst, at=now)
+        self._refused = 0
         self._position_duty = _Duty(self._check_positions, every=self.rhythm.position_seconds, due=now)
         self._permission_duty = _Duty(self._check_permission, every=self.rhythm.permission_seconds, due=now)
         self._group_duty = _Duty(self._join_again, every=self.rhythm.group_seconds, due=now)
-        self._duties = (self._position_duty, self._permission_duty, self._group_duty)
+        self._silence_duty = _Duty(self._ask_whether_it_reads, every=self.rhythm.position_seconds, due=now)
+        self._duties = (self._position_duty, self._permission_duty, self._group_duty, self._silence_duty)
         for duty in self._duties:
             duty.due += duty.every
+        self._permission_duty.due -= spread * self._permission_duty.every / 2
         self._pings = False
         self._heard_at = now
         self._asked_at: float | None = None
@@ -108,14 +103,9 @@ class Conversation:
 
     def take_frame(self, text: str | None) -> None:
         """A frame of the browser; None for a binary one."""
-        if text is None:
-            self.dismiss(NOT_TEXT)
-        elif len(text) > self.rhythm.frame_bytes:
-            self.dismiss(TOO_LONG)
-        elif len(self._frames) >= 4 * self.rhythm.frame_burst:
-            self.dismiss(RATE)
-        else:
-            self._frames.append(text)
+        bye = self._inbox.put(text, frame_bytes=self.rhythm.frame_bytes)
+        if bye is not None:
+            self.dismiss(bye)
         self._wake.set()
 
     def take_poke(self, topic: str, seq: int) -> None:
@@ -149,7 +139,7 @@ class Conversation:
     async def run(self) -> m.Bye:
         """Serve until there is a reason to part, and answer that reason; the last frame is still to be sent."""
         try:
-            await self.wire.join(self._own_topic)
+            await self._join(self._own_topic)
             while True:
                 await self._serve_once()
                 await self._rest()
@@ -161,18 +151,22 @@ class Conversation:
 
     async def _serve_once(self) -> None:
         self._wake.clear()
-        if self._bye is not None:
-            raise Farewell(self._bye)
-        while self._frames:
-            await self._answer(self._frames.popleft())
+        self._check_bye()
+        while self._inbox:
+            await self._answer(self._inbox.take())
+            self._check_bye()
         await self._look_after()
         for subscription in list(self._subscriptions.values()):
             await self._catch_up(subscription)
             await self._tell_news(subscription)
-        await self._send_mask_frame()
+        await self._masks.send_frame()
+
+    def _check_bye(self) -> None:
+        if self._bye is not None:
+            raise Farewell(self._bye)
 
     async def _rest(self) -> None:
-        if self._masks:
+        if self._masks.is_busy or any(one.is_behind for one in self._subscriptions.values()):
             await asyncio.sleep(0)
             return
         waits = [duty.due - self.clock() for duty in self._duties]
@@ -187,9 +181,12 @@ class Conversation:
 
     async def _answer(self, text: str) -> None:
         self._heard_at, self._asked_at = self.clock(), None
-        if not self._has_budget():
-            await self._refuse("rate", "Too many frames; slow down.")
+        self._budget, is_allowed = self._budget.take(self.clock())
+        if not is_allowed:
+            await self._slow_down()
             return
+        if self._budget.level >= self.rhythm.frame_burst - 1:
+            self._refused = 0
         try:
             request = m.decode(text)
         except msgspec.DecodeError as error:
@@ -207,31 +204,30 @@ class Conversation:
             case m.Auth():
                 await self._refuse("already_signed_in", "A ticket is only read as the first frame.")
 
-    def _has_budget(self) -> bool:
-        now = self.clock()
-        refill = (now - self._budget_at) * self.rhythm.frames_per_second
-        self._budget, self._budget_at = min(float(self.rhythm.frame_burst), self._budget + refill), now
-        if self._budget < 1.0:
-            return False
-        self._budget -= 1.0
-        return True
+    async def _slow_down(self) -> None:
+        """Say so, and part with a browser that goes on as if nothing had been said."""
+        self._refused += 1
+        if self._refused > self.rhythm.frame_burst:
+            raise Farewell(RATE)
+        await self._refuse("rate", "Too many frames; slow down.")
 
     async def _subscribe(self, request: m.Sub) -> None:
         topic = request.topic
         if topic not in self._subscriptions and len(self._subscriptions) >= self.rhythm.topics:
             await self._refuse("too_many_topics", "This socket follows too many topics.", request=request)
             return
+        subscription = Subscription(topic=topic, epoch="", seq=0, id=request.id, wants_mask=request.mask == "push")
         try:
             await self.library.admit(self.user, topic)
+            await self._forget_mask(topic)
+            # First the group, then the log: a change in between is in one of the two.
+            self._subscriptions[topic] = subscription
+            await self._join(topic)
+            opening = await self.library.opening(self.user, topic)
         except Problem as problem:
             await self._drop(topic)
             await self._refuse(problem.code, problem.detail, request=request)
             return
-        # First the group, then the log: a change in between is in one of the two.
-        subscription = Subscription(topic=topic, epoch="", seq=0, id=request.id, wants_mask=request.mask == "push")
-        self._subscriptions[topic] = subscription
-        await self.wire.join(topic)
-        opening = await self.library.opening(self.user, topic)
         missed = await self._missed(request, opening)
         recovered = missed is not None
         subscription.epoch = opening.epoch
@@ -248,15 +244,18 @@ class Conversation:
         )
         await self._tell_changes(subscription, missed or [])
         if not any(finished_job(change) for change in missed or []):
-            await self._queue_mask(subscription, opening.snapshot)
+            self._post_mask(subscription, opening.snapshot)
 
     async def _missed(self, request: m.Sub, opening: Opening) -> list[Change] | None:
         """What the browser has missed since its own position; None when that position does not hold."""
-        if request.seq is None or request.epoch not in {None, opening.epoch} or request.seq > opening.seq:
+        if request.seq is None or request.epoch not in {None, opening.epoch}:
             return None
-        changes = await self.library.since(request.topic, request.seq) if request.seq < opening.seq else []
-        reaches = request.seq + len(changes) >= opening.seq
-        return changes if reaches and is_contiguous(changes, after=request.seq) else None
+        behind = opening.seq - request.seq
+        if not 0 <= behind <= self.rhythm.replay:
+            return None
+        changes = await self.library.since(request.topic, request.seq, limit=behind) if behind else []
+        reaches = len(changes) == behind and is_contiguous(changes, after=request.seq)
+        return changes if reaches else None
 
     async def _unsubscribe(self, topic: str | None) -> None:
         for name in [topic] if topic is not None else list(self._subscriptions):
@@ -265,14 +264,17 @@ class Conversation:
     async def _drop(self, topic: str) -> None:
         if self._subscriptions.pop(topic, None) is not None:
             await self.wire.leave(topic)
+            await self._forget_mask(topic)
 
     # changes and news
 
     async def _catch_up(self, subscription: Subscription) -> None:
         if not subscription.is_behind:
             return
-        subscription.is_behind = False
-        changes = await self.library.since(subscription.topic, subscription.seq)
+        subscription.is_behind = False  # before reading: a poke that comes meanwhile counts again
+        changes = await self.library.since(subscription.topic, subscription.seq, limit=self.rhythm.page)
+        if len(changes) >= self.rhythm.page:
+            subscription.is_behind = True  # perhaps there is more: next turn, so that other messages pass in between
         if is_contiguous(changes, after=subscription.seq):
             await self._tell_changes(subscription, changes)
         else:
@@ -282,7 +284,7 @@ class Conversation:
         for change in changes:
             subscription.seq = change.seq
             await self._send(msgspec.structs.replace(change, id=subscription.id))
-            await self._queue_mask(subscription, change)
+            self._post_mask(subscription, change)
 
     async def _start_over(self, subscription: Subscription) -> None:
         """Another life of the log, or a log that no longer reaches back: never a partial recovery, a new snapshot."""
@@ -302,30 +304,15 @@ class Conversation:
 
     # the mask
 
-    async def _queue_mask(self, subscription: Subscription, view: object) -> None:
+    def _post_mask(self, subscription: Subscription, view: object) -> None:
         job_id = finished_job(view)
-        if job_id is None or not subscription.wants_mask:
-            return
-        file = await self.library.mask_file(job_id)
-        if file is not None:
-            self._masks.append(_MaskOnItsWay(job=job_id, file=file, id=subscription.id))
+        if job_id is not None and subscription.wants_mask:
+            self._masks.post(job_id, id=subscription.id)
 
-    async def _send_mask_frame(self) -> None:
-        """The next frame of the mask on its way; one a turn, so that other messages pass in between."""
-        if not self._masks:
-            return
-        mask, step = self._masks[0], self.rhythm.mask_frame_bytes
-        content = mask.file.content
-        frames = math.ceil(len(content) / step)
-        if mask.sent == 0:
-            await self._send(
-                m.MaskBegin(job=mask.job, size=len(content), sha256=mask.file.sha256, frames=frames, id=mask.id)
-            )
-        await self.wire.send_bytes(content[mask.sent * step : (mask.sent + 1) * step])
-        mask.sent += 1
-        if mask.sent >= frames:
-            self._masks.popleft()
-            await self._send(m.MaskEnd(job=mask.job, id=mask.id))
+    async def _forget_mask(self, topic: str) -> None:
+        kind, _, job_id = topic.partition(":")
+        if kind == "job":
+            await self._masks.forget(job_id)
 
     # what is looked after by the clock
 
@@ -337,8 +324,7 @@ class Conversation:
                 await duty.act()
 
     async def _check_positions(self) -> None:
-        """Find changes whose poke was lost, and browsers that no longer read."""
-        await self._ask_whether_it_reads()
+        """Find changes whose poke was lost."""
         if not self._subscriptions:
             return
         found = await self.library.positions(list(self._subscriptions))
@@ -348,14 +334,15 @@ class Conversation:
                 await self._start_over(subscription)
 
     async def _ask_whether_it_reads(self) -> None:
-        if not self._pings:
-            return
-        now = self.clock()
-        if self._asked_at is not None and now - self._asked_at > self.rhythm.silence_seconds:
+        """A tab that sleeps takes frames and reads none: ask, and part when there is no answer."""
+        now, patience = self.clock(), self.rhythm.silence_seconds
+        if self._asked_at is not None and now - self._asked_at >= patience:
             raise Farewell(TOO_SLOW)
-        if self._asked_at is None and now - self._heard_at > self.rhythm.position_seconds:
+        if self._pings and self._asked_at is None and now - self._heard_at >= self.rhythm.position_seconds:
             self._asked_at = now
             await self._send(m.ServerPing(ts=now))
+        if self._asked_at is not None:
+            self._silence_duty.due = self._asked_at + patience
 
     async def _check_permission(self) -> None:
         """Signed out, or no longer allowed to see a topic: then it ends here too."""
@@ -375,7 +362,12 @@ class Conversation:
     async def _join_again(self) -> None:
         """Group membership runs out on some layers even while the socket lives."""
         for topic in self.topics:
-            await self.wire.join(topic)
+            await self._join(topic)
+
+    async def _join(self, topic: str) -> None:
+        """While the layer is away nothing is lost, only late: the position check finds it."""
+        if not await self.wire.join(topic):
+            self._group_duty.due = min(self._group_duty.due, self.clock() + self.rhythm.position_seconds)
 
     # sending
 
@@ -388,4 +380,15 @@ class Conversation:
         await self._send(m.Error(code=code, detail=detail, topic=topic, id=id_))
 
     async def _send(self, frame: m.Frame) -> None:
-        await self.wire.send(m.encode(frame))
+        await self._within_patience(self.wire.send(m.encode(frame)))
+
+    async def _send_bytes(self, content: bytes) -> None:
+        await self._within_patience(self.wire.send_bytes(content))
+
+    async def _within_patience(self, sending: Awaitable[None]) -> None:
+        """Sending waits while the browser does not take what it was sent; not for ever."""
+        try:
+            async with asyncio.timeout(self.rhythm.silence_seconds):
+                await sending
+        except TimeoutError:
+            raise Farewell(TOO_SLOW) from None

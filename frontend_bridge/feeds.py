@@ -9,19 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth import get_user
 from django.db import transaction
-from django.http import HttpRequest
 
 from frontend_bridge import messages as m
 from frontend_bridge import relay
-from server.core.errors import NotAllowed, NotFound
+from server.core.errors import NotAllowed, NotFound, Problem
 from server.dispatch.selectors import worker_snapshots
+from server.imaging import storage
 from server.imaging.selectors import mask_of, study_for
 from server.jobs import selectors as jobs
 from server.topics import selectors as topics
@@ -56,7 +53,7 @@ class Feed:
 
     admit: Callable[[Any, str], None]
     open: Callable[[Any, str], Opening]
-    since: Callable[[str, int], list[Change]]
+    since: Callable[[str, int, int], list[Change]]
 
 
 def admit(user: Any, topic: str) -> None:
@@ -76,10 +73,10 @@ def opening(user: Any, topic: str) -> Opening:
         return feed.open(user, key)
 
 
-def since(topic: str, seq: int) -> list[Change]:
-    """Every durable change after `seq`, in order."""
+def since(topic: str, seq: int, limit: int) -> list[Change]:
+    """The first `limit` durable changes after `seq`, in order."""
     feed, key = _feed_of(topic)
-    return feed.since(key, seq)
+    return feed.since(key, seq, limit)
 
 
 def positions(names: Iterable[str]) -> dict[str, Position]:
@@ -92,20 +89,17 @@ def positions(names: Iterable[str]) -> dict[str, Position]:
 
 
 def mask_file(job_id: str) -> MaskFile | None:
-    """The mask of a finished job, or None when it is too large to be pushed or not there: the URL serves both."""
+    """The mask of a finished job, or None when it is too large to be pushed, damaged or not there.
+
+    The URL serves the large one, and says what is wrong with the others.
+    """
     mask = mask_of(job_id)
     if mask is None or mask.size > settings.LIMITS.mask_push_bytes:
         return None
-    content = (Path(settings.DATA_DIR) / mask.nii_path).read_bytes()
-    return MaskFile(content=content, sha256=mask.sha256)
-
-
-def signed_in_user(session_key: str | None) -> Any | None:
-    """Whose session this is by the database as it is now; None once signed out, inactive, or the password changed."""
-    request = HttpRequest()
-    request.session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
-    user = get_user(request)
-    return user if user.is_authenticated and user.is_active else None
+    try:
+        return MaskFile(content=storage.read(mask.nii_path, sha256=mask.sha256), sha256=mask.sha256)
+    except Problem:
+        return None
 
 
 def _feed_of(topic: str) -> tuple[Feed, str]:
@@ -125,10 +119,10 @@ def _open_job(_: Any, job_id: str) -> Opening:
     return Opening(epoch=epoch, seq=seq, snapshot=relay.job_view(snapshot))
 
 
-def _job_since(job_id: str, seq: int) -> list[Change]:
+def _job_since(job_id: str, seq: int, limit: int) -> list[Change]:
     return [
         relay.job_event(f"job:{job_id}", seq=event.seq, kind=event.kind, snapshot=event.payload)
-        for event in jobs.events_since(job_id, seq)
+        for event in jobs.events_since(job_id, seq, limit=limit)
     ]
 
 
@@ -142,11 +136,11 @@ def _open_study(user: Any, study_id: str) -> Opening:
     return Opening(epoch=epoch, seq=seq, snapshot=relay.study_view(study_id, found))
 
 
-def _study_since(study_id: str, seq: int) -> list[Change]:
+def _study_since(study_id: str, seq: int, limit: int) -> list[Change]:
     topic = f"study:{study_id}"
     return [
         relay.study_event(topic, seq=event.seq, kind=event.kind, payload=event.payload)
-        for event in topics.events_since(topic, seq)
+        for event in topics.events_since(topic, seq, limit=limit)
     ]
 
 
@@ -160,8 +154,8 @@ def _open_workers(_: Any, __: str) -> Opening:
     return Opening(epoch=epoch, seq=seq, snapshot=relay.workers_view(worker_snapshots()))
 
 
-def _workers_since(_: str, seq: int) -> list[Change]:
-    changes = topics.events_since(WORKERS, seq)
+def _workers_since(_: str, seq: int, limit: int) -> list[Change]:
+    changes = topics.events_since(WORKERS, seq, limit=limit)
     now = {worker["id"]: worker for worker in worker_snapshots()} if changes else {}
     return [
         relay.worker_event(

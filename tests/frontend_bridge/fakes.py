@@ -47,9 +47,10 @@ class FakeLibrary:
     async def opening(self, user: Any, topic: str) -> Opening:
         return Opening(epoch=self.epoch, seq=len(self.log), snapshot=relay.job_view(self.log[-1]))
 
-    async def since(self, topic: str, seq: int) -> list[Change]:
+    async def since(self, topic: str, seq: int, *, limit: int) -> list[Change]:
         self.reads += 1
-        kept = enumerate(self.log[max(seq, self.trimmed) :], start=max(seq, self.trimmed) + 1)
+        first = max(seq, self.trimmed)
+        kept = enumerate(self.log[first : first + limit], start=first + 1)
         return [relay.job_event(topic, seq=at, kind="changed", snapshot=snapshot) for at, snapshot in kept]
 
     async def positions(self, names: list[str]) -> dict[str, Position]:
@@ -69,20 +70,32 @@ class FakeWire:
     got: list[Any] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
     joins: int = 0
+    is_layer_away: bool = False
+    takes: asyncio.Event = field(default_factory=asyncio.Event)
+    """Cleared while the browser takes nothing: then sending waits, as it does behind a full transport."""
+
+    def __post_init__(self) -> None:
+        self.takes.set()
 
     async def send(self, text: str) -> None:
         self.got.append(json.loads(text))
+        await self.takes.wait()
 
     async def send_bytes(self, content: bytes) -> None:
         self.got.append(content)
+        await self.takes.wait()
 
-    async def join(self, topic: str) -> None:
+    async def join(self, topic: str) -> bool:
         self.joins += 1
+        if self.is_layer_away:
+            return False
         if topic not in self.groups:
             self.groups.append(topic)
+        return True
 
     async def leave(self, topic: str) -> None:
-        self.groups.remove(topic)
+        if topic in self.groups:
+            self.groups.remove(topic)
 
 
 @dataclass

@@ -6,12 +6,10 @@ import asyncio
 import gzip
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import User
@@ -29,15 +27,13 @@ from server.jobs.requests import Wish, request_segmentation
 from server.topics import pokes
 from server.topics.services import append
 from server.topics.sockets import farewell_to_all
+from tests.frontend_bridge.sockets import ORIGIN, PATH, connected, follow, heard, in_thread
 from tests.server.shelf import a_study, a_user, four_series
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-ORIGIN = "http://testserver"
-PATH = "/ws/segmentation/"
 LEASE = services.Lease(worker_name="lab-1", run_model={"name": "compact", "version": "1", "sha256": "a" * 64})
 MASK = gzip.compress(bytes(1000), mtime=0)
-in_thread = sync_to_async
 
 
 @pytest.fixture
@@ -81,46 +77,6 @@ def finish(job: Job) -> None:
     services.record(job.pk, Finished(at=now, worker_id="w1", fence=1, result_id="r1"), together_with=store)
 
 
-def headers_of(user: User | None, origin: str | None) -> list[tuple[bytes, bytes]]:
-    headers = [(b"host", b"testserver")]
-    if origin:
-        headers.append((b"origin", origin.encode()))
-    if user is not None:
-        browser = Client()
-        browser.force_login(user)
-        headers.append((b"cookie", f"sessionid={browser.cookies['sessionid'].value}".encode()))
-    return headers
-
-
-@asynccontextmanager
-async def connected(user: User | None, *, origin: str | None = ORIGIN) -> AsyncIterator[WebsocketCommunicator]:
-    socket = WebsocketCommunicator(application, PATH, headers=await in_thread(headers_of)(user, origin))
-    accepted, _ = await socket.connect(timeout=5)
-    assert accepted
-    try:
-        yield socket
-    finally:
-        await socket.disconnect()
-
-
-async def heard(socket: WebsocketCommunicator, until: str) -> list[Any]:
-    """Everything up to the first frame of a type; binary frames as bytes."""
-    frames: list[Any] = []
-    while True:
-        output = await socket.receive_output(timeout=5)
-        if output["type"] == "websocket.close":
-            frames.append({"t": "close", "code": output["code"]})
-        else:
-            frames.append(output["bytes"] if output.get("bytes") is not None else json.loads(output["text"]))
-        if isinstance(frames[-1], dict) and frames[-1]["t"] == until:
-            return frames
-
-
-async def follow(socket: WebsocketCommunicator, topic: str, **known: Any) -> dict[str, Any]:
-    await socket.send_to(text_data=json.dumps({"t": "sub", "topic": topic, **known}))
-    return (await heard(socket, "sub.ok"))[-1]
-
-
 def events(frames: list[Any]) -> list[tuple[int, str]]:
     return [(one["seq"], one["type"]) for one in frames if isinstance(one, dict) and one["t"] == "event"]
 
@@ -132,6 +88,7 @@ def events(frames: list[Any]) -> list[tuple[int, str]]:
 async def test_without_a_session_of_our_own_page_it_says_why_and_closes(doctor, is_signed_in, origin):
     """Cross-site WebSocket hijacking: a foreign page's socket carries the cookie, and the cookie does not count."""
     async with connected(doctor if is_signed_in else None, origin=origin) as socket:
+        await socket.send_to(text_data='{"t":"sub","topic":"workers"}')
         frames = await heard(socket, "close")
 
     assert [frame["t"] for frame in frames] == ["error", "bye", "close"]

@@ -87,9 +87,12 @@ def positions(job_ids: Iterable[str]) -> dict[str, tuple[str, int]]:
     return {job_id: (epoch, seq) for job_id, seq in rows}
 
 
-def events_since(job_id: str, seq: int) -> list[JobEvent]:
-    """Every event after `seq`, in order: `seq`, `at`, `kind`, and the snapshot right after it as `payload`."""
-    return list(JobEvent.objects.filter(job_id=job_id, seq__gt=seq).order_by("seq"))
+def events_since(job_id: str, seq: int, *, limit: int | None = None) -> list[JobEvent]:
+    """Every event after `seq`, in order, or the first `limit` of them.
+
+    Each has `seq`, `at`, `kind`, and the snapshot right after it as `payload`.
+    """
+    return list(JobEvent.objects.filter(job_id=job_id, seq__gt=seq).order_by("seq")[:limit])
 
 
 def queue_position(job: Job) -> int | None:

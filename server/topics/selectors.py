@@ -17,6 +17,9 @@ def positions(topics: list[str]) -> dict[str, tuple[str, int]]:
     return {name: (epoch, seq) for name, epoch, seq in rows}
 
 
-def events_since(topic: str, seq: int) -> list[TopicEvent]:
-    """Events after `seq`, in order. The first has a seq other than seq + 1 when the log no longer reaches that far."""
-    return list(TopicEvent.objects.filter(topic_id=topic, seq__gt=seq).order_by("seq"))
+def events_since(topic: str, seq: int, *, limit: int | None = None) -> list[TopicEvent]:
+    """Events after `seq`, in order; at most `limit` of them, the oldest first.
+
+    The first has a seq other than seq + 1 when the log no longer reaches that far.
+    """
+    return list(TopicEvent.objects.filter(topic_id=topic, seq__gt=seq).order_by("seq")[:limit])

@@ -11,6 +11,7 @@ admin.site.site_header = "Segwire"
 admin.site.site_title = "Segwire"
 admin.site.index_title = "Administration"
 
+handler500 = "server.config.outages.failed"
 urlpatterns = [
     path("healthz", healthz),
     path("readyz", readyz),

@@ -3,12 +3,15 @@ PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8000
 DATA_DIR ?= data
+SEED ?= 1
+MINUTES ?= 15
+HISTORIES ?= 5000
 VENV_PYTHON := .venv/bin/python
 FAST_TESTS := tests --ignore=tests/system --ignore=tests/browser
 NPM := PATH="$(CURDIR)/.venv/bin:$$PATH" npm --prefix frontend_bridge/web
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo test check lint fast-tests web-tests bench bench-dispatch bench-inference screenshots lock flow docs clean
+.PHONY: help setup demo test check lint fast-tests web-tests bench bench-dispatch bench-inference screenshots lock flow docs clean chaos faults histories
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -45,6 +48,15 @@ bench-dispatch: setup  ## click to worker, progress to browser, beside a bare We
 
 bench-inference: setup  ## the whole demo analysis beside the network's own time
 	@$(VENV_PYTHON) -m benchmarks.analysis
+
+chaos: setup  ## random faults for MINUTES by SEED, SCALED=1 with Redis and PostgreSQL; the last line counts losses
+	@$(VENV_PYTHON) tools/chaos.py --seed $(SEED) --minutes $(MINUTES) $(if $(SCALED),--scaled)
+
+faults: setup  ## every row of the fault catalogue with real processes (slow)
+	@$(VENV_PYTHON) -m pytest tests/system/faults -m "faults or not faults"
+
+histories: setup  ## many random histories of the real services on a fake clock
+	@HISTORIES=$(HISTORIES) $(VENV_PYTHON) -m pytest tests/server/histories
 
 screenshots: setup  ## take the pictures of the README anew, of the simulated patient alone
 	@SCREENSHOTS=docs/images $(VENV_PYTHON) -m pytest tests/browser -q -m "not real_data"

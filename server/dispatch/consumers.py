@@ -34,6 +34,8 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 class WorkerConsumer(AsyncWebsocketConsumer):
     """One worker socket at `/ws/worker/`."""
 
+    transport = "websocket"
+
     def __init__(self) -> None:
         super().__init__()
         self.session: Session | None = None

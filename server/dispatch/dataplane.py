@@ -6,11 +6,14 @@ Flow: 8 mask
 import re
 
 from django.conf import settings
+from django.db.models import QuerySet
 
 from server.core.job import State
+from server.core.reconcile import Hold
 from server.dispatch import keys
 from server.dispatch.errors import ArtifactNotFound, AttemptOver, DataTokenRefused
 from server.dispatch.models import Worker
+from server.dispatch.sessions import hold_on
 from server.imaging import tus
 from server.imaging.errors import UploadInvalid, UploadNotFound
 from server.imaging.models import Artifact, Upload
@@ -28,10 +31,19 @@ def artifact_for(authorization: str, artifact_id: str) -> Artifact:
     """
     claim = keys.read_data_token(authorization, op=keys.FETCH)
     job = open_attempt(claim)
-    found = Artifact.objects.filter(pk=artifact_id, series__in=job.sequence_series_ids).first()
-    if found is None:
+    found = _inputs_of(job).filter(pk=artifact_id).first()
+    if found is None or artifact_id not in claim.artifacts:
         raise ArtifactNotFound
     return found
+
+
+def fresh_token(hold: Hold, *, worker_id: str) -> str | None:
+    """A new data token for an attempt that is still held; None when it no longer counts."""
+    if not hold_on(hold, worker_id=worker_id):
+        return None
+    job = Job.objects.get(pk=hold.job_id)
+    artifacts = tuple(_inputs_of(job).values_list("pk", flat=True))
+    return keys.data_token(keys.DataClaim(job=hold.job_id, fence=hold.fence, worker=worker_id, artifacts=artifacts))
 
 
 def open_attempt(claim: keys.DataClaim) -> Job:
@@ -102,3 +114,7 @@ def add_chunk(authorization: str, upload_id: str, *, offset: int, chunk: bytes, 
     if upload.is_complete and not chunk:
         return upload
     return tus.append(upload, offset=offset, chunk=chunk, checksum=checksum, guard=still_counts)
+
+
+def _inputs_of(job: Job) -> QuerySet[Artifact]:
+    return Artifact.objects.filter(series__in=job.sequence_series_ids)

@@ -15,11 +15,12 @@ from django.conf import settings
 from django.db import connections
 
 from inference.contract import ModelRef, PackedVolume, Stage
+from server.audit.services import note
 from server.core.events import Failed, Finished, Progressed
 from server.core.job import State
 from server.core.machine import Refused
 from server.core.reconcile import Hold
-from server.dispatch.sessions import hold_on
+from server.dispatch.sessions import WorkerRevoked, hold_on, may_work
 from server.imaging import results, tus
 from server.imaging import services as imaging
 from server.imaging.errors import ResultInvalid
@@ -111,6 +112,7 @@ def settle(delivery: Delivery) -> Outcome:
     ).first()
     if upload is None:
         return Outcome.UPLOAD_MISSING
+    # Also refuses a worker that was revoked: its job is somebody else's by now.
     if not hold_on(hold, worker_id=delivery.worker_id):
         return Outcome.STALE
     _note_upload_stage(delivery)
@@ -148,12 +150,15 @@ def _stored(delivery: Delivery, upload: Upload, proven: results.ProvenFiles) -> 
     finished = Finished(at=jobs.now(), fence=hold.fence, worker_id=delivery.worker_id, result_id=delivery.result_id)
 
     def store() -> None:
+        if not may_work(delivery.worker_id):
+            raise WorkerRevoked(delivery.worker_id)
+        note(actor=f"worker:{delivery.worker_id}", action="result", job=hold.job_id, fence=str(hold.fence))
         has_stored.append(imaging.store_mask(job_id=hold.job_id, proven=proven))
 
     outcome = Outcome.SETTLED
     try:
         jobs.record(hold.job_id, finished, together_with=store)
-    except (Refused, JobNotFound):
+    except (Refused, JobNotFound, WorkerRevoked):
         outcome, has_stored = Outcome.STALE, []
     if not has_stored:
         results.discard(proven)

@@ -31,6 +31,8 @@ class Worker(models.Model):
     old_public_key = models.CharField(max_length=64, blank=True, help_text="Counts until the time beside it.")
     old_key_until = models.DateTimeField(null=True, blank=True)
     is_rotation_wanted = models.BooleanField(default=False)
+    is_drain_wanted = models.BooleanField(default=False, help_text="No new offers, until an administrator says so.")
+    drain_until = models.DateTimeField(null=True, blank=True, help_text="When its jobs are to be given back.")
     state = models.CharField(max_length=9, choices=State, default=State.ACTIVE)
     route = models.CharField(max_length=6, choices=ROUTES, default=Route.LAB.value)
     labels = models.JSONField(default=list, blank=True, help_text="The administrator's words for it.")
@@ -92,6 +94,8 @@ class EnrolToken(models.Model):
     name = models.CharField(max_length=128, help_text="Which machine it was made for.")
     route = models.CharField(max_length=6, choices=ROUTES, default=Route.LAB.value)
     labels = models.JSONField(default=list, blank=True)
+    network = models.CharField(max_length=64, blank=True, help_text="Where it may be used from, as 10.1.0.0/16.")
+    needs_approval = models.BooleanField(default=False, help_text="Whoever enrols waits for an administrator.")
     uses_left = models.PositiveSmallIntegerField(default=1)
     expires_at = models.DateTimeField()
     created_by = models.ForeignKey(

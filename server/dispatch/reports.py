@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import structlog
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 
 from server.core.effects import Append
@@ -21,9 +22,10 @@ from server.core.job import Job as JobValue
 from server.core.job import State
 from server.core.machine import Refused, advance
 from server.core.reconcile import Hold
-from server.dispatch import keys, selectors, sessions, translate
+from server.dispatch import dataplane, selectors, sessions, translate
 from server.dispatch.deliveries import Delivery, Outcome, deliveries
 from server.dispatch.enrolment import WORKERS_TOPIC
+from server.dispatch.farewells import revoked, superseded
 from server.dispatch.threads import in_thread
 from server.jobs import services as jobs
 from server.jobs.epoch import current_epoch
@@ -96,7 +98,7 @@ class Reports:
     async def _given_back(self, message: m.JobDecline | m.JobRelease) -> None:
         self.forget(_hold(message))
         with suppress(Refused, JobNotFound):
-            await in_thread(_record, message, worker_id=self.worker_id)
+            await in_thread(_record, message, worker_id=self.worker_id, session=self.session)
 
     async def _progressed(self, message: m.JobProgress) -> None:
         hold = _hold(message)
@@ -107,7 +109,7 @@ class Reports:
         try:
             after, effects = advance(value, event, settings.POLICY)
             if any(isinstance(effect, Append) for effect in effects):
-                after = await in_thread(_record, message, worker_id=self.worker_id)
+                after = await in_thread(_record, message, worker_id=self.worker_id, session=self.session)
                 await self._tell_table()
         except (Refused, JobNotFound):
             self.forget(hold)
@@ -132,12 +134,17 @@ class Reports:
     async def _deliver(self, message: m.JobResult) -> None:
         try:
             await self._settle(message)
+        except sessions.WorkerRevoked as error:
+            raise revoked() from error
+        except sessions.SessionOver as over:
+            raise superseded() from over
         except Exception:
             # A full disk, a locked database: the worker keeps the result and says it again.
             log.exception("a result could not be settled", job=message.job, fence=message.fence)
             await self._refuse(message, "try_again")
 
     async def _settle(self, message: m.JobResult) -> None:
+        await in_thread(_insist, worker_id=self.worker_id, session=self.session)
         if message.epoch != await in_thread(current_epoch):
             await self._stale(message)
             return
@@ -164,7 +171,7 @@ class Reports:
 
     async def _failed(self, message: m.JobFailed) -> None:
         try:
-            await in_thread(_record, message, worker_id=self.worker_id, epoch=message.epoch)
+            await in_thread(_record, message, worker_id=self.worker_id, session=self.session, epoch=message.epoch)
         except (Refused, JobNotFound):
             await self._stale(message)
         else:
@@ -172,14 +179,14 @@ class Reports:
 
     async def _cancelled(self, message: m.JobCancelled) -> None:
         self.forget(_hold(message))
-        await in_thread(jobs.confirm_stop, message.job, worker_id=self.worker_id, fence=message.fence)
+        await in_thread(_confirm_stop, message, worker_id=self.worker_id, session=self.session)
 
     async def _wants_token(self, message: m.TokenRefresh) -> None:
-        hold, re = _hold(message), message.id or None
-        if not await in_thread(sessions.hold_on, hold, worker_id=self.worker_id):
+        re = message.id or None
+        token = await in_thread(_fresh_token, message, worker_id=self.worker_id, session=self.session)
+        if token is None:
             await self.line.say(m.ResultStale(re=re, job=message.job, fence=message.fence))
             return
-        token = keys.data_token(keys.DataClaim(job=message.job, fence=message.fence, worker=self.worker_id))
         seconds = settings.LIMITS.data_token_seconds
         await self.line.say(
             m.TokenRefreshOk(re=re, job=message.job, fence=message.fence, data_token=token, data_token_seconds=seconds)
@@ -238,10 +245,29 @@ def _accept(message: m.JobAccept, *, worker_id: str, session: int) -> JobValue:
     return sessions.accept(message.job, event, session=session)
 
 
-def _record(message: translate.Report, *, worker_id: str, epoch: str | None = None) -> JobValue:
+@transaction.atomic
+def _record(message: translate.Report, *, worker_id: str, session: int, epoch: str | None = None) -> JobValue:
+    sessions.insist(worker_id, session)
     if epoch not in {None, current_epoch()}:
         raise JobNotFound
     return jobs.record(message.job, translate.to_event(message, worker_id=worker_id, at=jobs.now()))
+
+
+@transaction.atomic
+def _confirm_stop(message: m.JobCancelled, *, worker_id: str, session: int) -> None:
+    sessions.insist(worker_id, session)
+    jobs.confirm_stop(message.job, worker_id=worker_id, fence=message.fence)
+
+
+@transaction.atomic
+def _fresh_token(message: m.TokenRefresh, *, worker_id: str, session: int) -> str | None:
+    sessions.insist(worker_id, session)
+    return dataplane.fresh_token(_hold(message), worker_id=worker_id)
+
+
+@transaction.atomic
+def _insist(*, worker_id: str, session: int) -> None:
+    sessions.insist(worker_id, session)
 
 
 def _store(values: list[JobValue]) -> None:

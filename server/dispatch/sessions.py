@@ -5,13 +5,14 @@ Flow: 4 push
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q
 
+from server.audit.services import note
 from server.core.events import Resumed, Started
 from server.core.job import HELD_STATES, State
 from server.core.job import Job as JobValue
@@ -29,6 +30,10 @@ from server.jobs.models import Job
 
 class SessionOver(Exception):
     """A newer session of the same worker exists, or this one was closed."""
+
+
+class WorkerRevoked(SessionOver):
+    """The worker may not work here any more, so its words do not count either."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +95,12 @@ def other_session(worker_id: str, *, boot_id: str) -> WorkerSession | None:
     return alive.exclude(boot_id=boot_id).first()
 
 
+def lease_of(worker_id: str, session: int) -> datetime:
+    """Until when a session is alive by the rows; the beginning of time when it is over."""
+    alive = WorkerSession.objects.filter(worker_id=worker_id, session=session, closed_at=None)
+    return alive.values_list("lease_until", flat=True).first() or datetime.min.replace(tzinfo=UTC)
+
+
 def living_channel(worker_id: str) -> str | None:
     """Where the worker's present session can be reached."""
     alive = WorkerSession.objects.filter(worker_id=worker_id, closed_at=None)
@@ -101,7 +112,8 @@ def take_seat(arrival: Arrival, *, node: str, channel_name: str, transport: str 
     """Sign a worker in and settle what it holds, in one transaction."""
     at = jobs.now()
     Worker.objects.filter(pk=arrival.worker_id).update(last_session=F("last_session") + 1, last_seen=at)
-    session = Worker.objects.values_list("last_session", flat=True).get(pk=arrival.worker_id)
+    seen = Worker.objects.values_list("last_session", "is_drain_wanted").get(pk=arrival.worker_id)
+    session, is_drain_wanted = seen
     WorkerSession.objects.update_or_create(
         worker_id=arrival.worker_id,
         defaults={
@@ -114,7 +126,7 @@ def take_seat(arrival: Arrival, *, node: str, channel_name: str, transport: str 
             "closed_at": None,
             "slots": arrival.slots,
             "credits": 0,
-            "is_draining": False,
+            "is_draining": is_drain_wanted,
             "models_offered": [_described(model, arrival.memory_mb) for model in arrival.models],
             "device": arrival.device,
             "vram_mb": arrival.vram_mb,
@@ -128,6 +140,7 @@ def take_seat(arrival: Arrival, *, node: str, channel_name: str, transport: str 
     )
     verdicts = _settle(arrival, at)
     tell_watchers(arrival.worker_id, "worker.connected")
+    note(actor=f"worker:{arrival.worker_id}", action="worker.connect", session=str(session))
     return Seat(session=session, verdicts=(*verdicts, *((hold, Ruling.REVOKE) for hold in arrival.void)))
 
 
@@ -138,7 +151,8 @@ def note_ready(worker_id: str, session: int, *, credits: int, pulse: Pulse, is_d
         SessionOver: the words of an old session do not count.
     """
     found = WorkerSession.objects.filter(worker_id=worker_id, session=session, closed_at=None)
-    figures = {"credits": credits, "is_draining": is_draining, **_figures(pulse)}
+    wanted = Worker.objects.filter(pk=worker_id, is_drain_wanted=True).exists()
+    figures = {"credits": credits, "is_draining": is_draining or wanted, **_figures(pulse)}
     if not found.update(**figures):
         raise SessionOver(worker_id)
 
@@ -173,14 +187,32 @@ def beat(
     return Beat(lost=gone, stops=tuple(selectors.stops_for(worker_id)), state=state, snapshot=snapshot)
 
 
+def insist(worker_id: str, session: int) -> None:
+    """Make sure that this session is still the worker's, in the caller's transaction: late frames never count.
+
+    Raises:
+        SessionOver: a newer one exists, or it was closed.
+        WorkerRevoked: the worker was revoked meanwhile.
+    """
+    # Signing in locks the same row, so a word of the old session counts before the hello or not at all.
+    seat = WorkerSession.objects.select_for_update().filter(worker_id=worker_id, session=session, closed_at=None)
+    if not seat.only("session"):
+        raise SessionOver(worker_id)
+    if not may_work(worker_id):
+        raise WorkerRevoked(worker_id)
+
+
 @transaction.atomic
 def accept(job_id: str, event: Started, *, session: int) -> JobValue:
     """The worker took an offer: it has one place less, until it says otherwise.
 
     Raises:
         Refused: the offer has gone to somebody else.
+        SessionOver: the words of an old session do not count.
     """
-    value = jobs.record(job_id, event)
+    insist(event.worker_id, session)
+    value = _taken(job_id, event)
+    note(actor=f"worker:{event.worker_id}", action="accept", job=job_id, fence=str(event.fence))
     model = Job.objects.values_list("run_model", flat=True).get(pk=job_id)
     places = WorkerSession.objects.filter(worker_id=event.worker_id, session=session, credits__gt=0)
     places.update(credits=F("credits") - 1, warm_sha256=model["sha256"] if model else "")
@@ -198,13 +230,16 @@ def leave(worker_id: str, session: int, *, is_orderly: bool) -> None:
         soon = at + timedelta(seconds=settings.POLICY.orphan_seconds)
         selectors.held_by(worker_id).filter(lease_until__gt=soon).update(lease_until=soon)
     tell_watchers(worker_id, "worker.disconnected")
+    note(actor=f"worker:{worker_id}", action="worker.disconnect", session=str(session))
 
 
 def hold_on(hold: Hold, *, worker_id: str) -> bool:
     """Make sure that an attempt is running, if it still may: its worker was late with a word, or the word was lost.
 
-    False when the job has ended or somebody else has it.
+    False when the job has ended, somebody else has it, or the worker was revoked.
     """
+    if not may_work(worker_id):
+        return False
     said = {"at": jobs.now(), "fence": hold.fence, "worker_id": worker_id}
     try:
         value = jobs.record(hold.job_id, Resumed(**said))
@@ -213,6 +248,22 @@ def hold_on(hold: Hold, *, worker_id: str) -> bool:
     except (Refused, JobNotFound):
         return False
     return value.state in HELD_STATES
+
+
+def may_work(worker_id: str) -> bool:
+    """Whether the worker was not revoked."""
+    return Worker.objects.filter(pk=worker_id).exclude(state=Worker.State.REVOKED).exists()
+
+
+def _taken(job_id: str, event: Started) -> JobValue:
+    try:
+        return jobs.record(job_id, event)
+    except Refused as refused:
+        # Late, and nobody else has it yet: the fence decides what is accepted.
+        if refused.job.state is not State.QUEUED:
+            raise
+        jobs.record(job_id, Resumed(at=event.at, fence=event.fence, worker_id=event.worker_id))
+        return jobs.record(job_id, event)
 
 
 def _settle(arrival: Arrival, at: datetime) -> tuple[tuple[Hold, Ruling], ...]:

@@ -13,6 +13,7 @@ from inference.contract import Grid, ModelRef, PackedVolume, Stage
 from server.core.events import Failed, Faltered, Finished, Progressed, Started, WorkerEvent
 from server.core.reconcile import Hold, Ruling
 from server.core.scheduler import Model
+from server.dispatch.keys import DataClaim
 from server.dispatch.selectors import Offer
 from server.dispatch.sessions import Arrival, Pulse
 from worker_client.protocol import messages as wire
@@ -26,6 +27,8 @@ LABEL_LENGTH = 64
 MOST_LABELS = 32
 VERSION_LENGTH = 64
 CACHED_LENGTH = 16
+MOST_PROGRESS_HZ = 4.0
+LEAST_PROGRESS_HZ = 0.2
 MOST_MEGABYTES = 2**31 - 1
 
 Report = wire.JobAccept | wire.JobDecline | wire.JobProgress | wire.JobResult | wire.JobFailed | wire.JobRelease
@@ -124,18 +127,37 @@ def to_offer(offer: Offer, *, epoch: str, token: str) -> wire.JobOffer:
     )
 
 
-def to_welcome(*, session: int, epoch: str, verdicts: Sequence[tuple[Hold, Ruling]], re: int | None) -> wire.Welcome:
+def to_claim(offer: Offer, *, worker_id: str) -> DataClaim:
+    """What the data token of an offer opens: its own inputs, and a place for its mask."""
+    artifacts = tuple(one.artifact_id for one in offer.inputs)
+    return DataClaim(job=offer.job_id, fence=offer.fence, worker=worker_id, artifacts=artifacts)
+
+
+def to_welcome(
+    *, session: int, epoch: str, verdicts: Sequence[tuple[Hold, Ruling]], re: int | None, slots: int = 1
+) -> wire.Welcome:
     """The answer to hello."""
+    limits = wire.Limits(
+        msg=settings.LIMITS.control_message_bytes,
+        progress_hz=progress_hz(slots),
+        artifact_max=settings.LIMITS.artifact_bytes,
+    )
     return wire.Welcome(
         re=re,
         session=session,
         epoch=epoch,
         hb_interval=settings.POLICY.heartbeat_seconds,
         lease_ttl=settings.POLICY.lease_seconds,
-        limits=wire.Limits(msg=settings.LIMITS.control_message_bytes, artifact_max=settings.LIMITS.artifact_bytes),
+        limits=limits,
         resume=tuple(wire.Verdict(job=hold.job_id, fence=hold.fence, verdict=str(ruling)) for hold, ruling in verdicts),
         features=("preview",),
     )
+
+
+def progress_hz(slots: int) -> float:
+    """How often a second a worker may report on each job, so that all its slots together stay below the rate."""
+    share = settings.LIMITS.socket_messages_per_second / 2.0 / max(slots, 1)
+    return min(MOST_PROGRESS_HZ, max(LEAST_PROGRESS_HZ, share))
 
 
 def to_packed(artifact: wire.ResultArtifact) -> PackedVolume:

@@ -1,5 +1,7 @@
 """Signatures and tokens."""
 
+import time
+
 import pytest
 from django.core import signing
 
@@ -7,7 +9,7 @@ from server.dispatch import keys
 from server.dispatch.errors import DataTokenRefused
 from tests.server.dispatch.fakes import Machine, base64_of
 
-CLAIM = keys.DataClaim(job="j", fence=3, worker="w")
+CLAIM = keys.DataClaim(job="j", fence=3, worker="w", artifacts=("a", "b"))
 
 
 def test_only_the_holder_of_the_key_has_signed():
@@ -60,10 +62,20 @@ def test_a_data_token_does_only_what_it_names():
         keys.read_data_token(f"Bearer {token}", op=keys.STORE)
 
 
-def test_a_data_token_runs_out(settings, monkeypatch):
+@pytest.mark.parametrize("seconds", [-59, 900 + 59])
+def test_the_clocks_of_two_servers_may_differ_by_a_minute(settings, monkeypatch, seconds):
     token = keys.data_token(CLAIM)
-    made = signing.time.time()
-    monkeypatch.setattr(signing.time, "time", lambda: made + settings.LIMITS.data_token_seconds + 1)
+    made = time.time()
+    monkeypatch.setattr(time, "time", lambda: made + seconds)
+
+    assert keys.read_data_token(f"Bearer {token}", op=keys.FETCH) == CLAIM
+
+
+@pytest.mark.parametrize("seconds", [-62, 900 + 62])
+def test_a_data_token_runs_out_and_is_not_of_the_future(settings, monkeypatch, seconds):
+    token = keys.data_token(CLAIM)
+    made = time.time()
+    monkeypatch.setattr(time, "time", lambda: made + seconds)
 
     with pytest.raises(DataTokenRefused):
         keys.read_data_token(f"Bearer {token}", op=keys.FETCH)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from server.dispatch import session, wakeups
+from server.dispatch import reception, session, wakeups
 from server.dispatch.enrolment import set_state
 from server.dispatch.models import Worker
 from tests.server.dispatch.fakes import Machine, Talk
@@ -141,7 +141,7 @@ async def test_a_copied_key_cannot_tear_a_living_session_away(machine, enrolled)
 
 
 async def test_another_boot_takes_over_when_the_old_session_does_not_answer(machine, enrolled, monkeypatch):
-    monkeypatch.setattr(session, "PROBE_SECONDS", 0.01)
+    monkeypatch.setattr(reception, "PROBE_SECONDS", 0.01)
     silent = await at_work(machine, enrolled)
     again = Machine(key=machine.key, boot_id="boot-2")
     talk = await Talk(again).open()

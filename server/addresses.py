@@ -50,6 +50,12 @@ def group_of(address: str) -> str:
     return str(parsed) if parsed else "unknown"
 
 
+def is_trusted(address: str) -> bool:
+    """Whether it is this machine's own, or one of the operator's proxies."""
+    parsed = _parsed(address)
+    return parsed is not None and _is_proxy(parsed)
+
+
 def _parsed(text: str) -> IPv4Address | IPv6Address | None:
     try:
         address = ip_address(text.strip("[]"))

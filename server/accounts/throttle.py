@@ -60,13 +60,14 @@ def check_failures(scope: str, address: str) -> None:
         raise TooMany(retry_after_seconds=left)
 
 
-def failed(scope: str, address: str) -> None:
-    """Somebody at `address` failed. After LIMITS.failures_per_minute they wait a minute, then two, four … an hour."""
+def failed(scope: str, address: str, *, rounds: int = 1) -> None:
+    """Somebody at `address` failed. After `rounds` times LIMITS.failures_per_minute within a minute they wait one, the
+    next time two, four … at most sixty."""
 
     def count() -> None:
         key = f"fail:{scope}:{addresses.group_of(address)}"
         cache.add(key, 0, timeout=WINDOW_SECONDS)
-        if cache.incr(key) < settings.LIMITS.failures_per_minute:
+        if cache.incr(key) < rounds * settings.LIMITS.failures_per_minute:
             return
         strikes_key = f"strike:{scope}:{addresses.group_of(address)}"
         cache.add(strikes_key, 0, timeout=STRIKES_SECONDS)

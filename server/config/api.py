@@ -13,7 +13,7 @@ from ninja.parser import Parser
 
 from server.accounts.api import router as accounts_router
 from server.accounts.auth import user_auth
-from server.config.problems import problem_response
+from server.config.problems import problem_of, problem_response
 from server.core.errors import Problem
 from server.dispatch.api import router as dispatch_router
 from server.imaging.api import router as imaging_router
@@ -47,16 +47,7 @@ api.add_router("/", accounts_router, tags=["accounts"])
 @api.exception_handler(Problem)
 def on_problem(_request: HttpRequest, problem: Problem) -> HttpResponse:
     """A refusal that the code means."""
-    answer = problem_response(
-        status=problem.status,
-        code=problem.code,
-        title=problem.title,
-        detail=problem.detail,
-        extra=dict(problem.extra),
-    )
-    for name, value in problem.headers.items():
-        answer.headers[name] = value
-    return answer
+    return problem_of(problem)
 
 
 @api.exception_handler(ValidationError)

@@ -33,10 +33,19 @@ def _header(policy: dict[str, str]) -> str:
 HEADER, STOCK_HEADER = _header(SECURE_CSP), _header(STOCK_CSP)
 
 
+BESIDE = {
+    # Nothing of a browser's hardware is needed, and nobody else's page may show or embed what is here.
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=(), display-capture=()",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
 class ContentSecurityPolicyMiddleware(FinishingMiddleware):
-    """Adds the policy to every answer that has none of its own."""
+    """Adds the policy to every answer that has none of its own, and the headers that go with it."""
 
     def finish(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         header = STOCK_HEADER if request.path.startswith(STOCK_PAGES) else HEADER
         response.headers.setdefault("Content-Security-Policy", header)
+        for name, value in BESIDE.items():
+            response.headers.setdefault(name, value)
         return response

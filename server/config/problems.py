@@ -9,6 +9,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from server.config.finishing import FinishingMiddleware
+from server.core.errors import Problem
 
 CONTENT_TYPE = "application/problem+json"
 API = "/api/"
@@ -23,6 +24,20 @@ def problem_response(*, status: int, code: str, title: str, detail: str, extra: 
     """An application/problem+json answer."""
     body = {**extra, "type": f"urn:segwire:{code}", "title": title, "status": status, "detail": detail, "code": code}
     return JsonResponse(body, status=status, content_type=CONTENT_TYPE)
+
+
+def problem_of(problem: Problem) -> HttpResponse:
+    """The answer to a refusal that the code means."""
+    answer = problem_response(
+        status=problem.status,
+        code=problem.code,
+        title=problem.title,
+        detail=problem.detail,
+        extra=dict(problem.extra),
+    )
+    for name, value in problem.headers.items():
+        answer.headers[name] = value
+    return answer
 
 
 class ProblemMiddleware(FinishingMiddleware):

@@ -14,9 +14,10 @@ from django.utils import timezone
 from server.core.errors import Problem
 from server.imaging import background, storage, tus
 from server.imaging.errors import BatchClosed, UploadInvalid
-from server.imaging.ingest import ingest
+from server.imaging.ingest import Ingested, ingest
 from server.imaging.models import Upload, UploadBatch
 from server.imaging.parser.orders import Named
+from server.imaging.parts import parts_of
 
 _NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
 _COUNT = re.compile(r"[1-9][0-9]{0,5}")
@@ -67,9 +68,8 @@ def read_in(batch_id: str) -> None:
         return
     batch = UploadBatch.objects.select_related("owner").get(pk=batch_id)
     uploads = list(batch.uploads.filter(is_complete=True).order_by("pk"))
-    files = [Named(path=str(storage.path_of(one.path)), name=one.filename or one.pk) for one in uploads]
     try:
-        done = ingest(owner=batch.owner, files=files, is_replacement=batch.is_replacement)
+        done = _ingest(batch, uploads)
     except Problem as problem:
         _end(batch, UploadBatch.State.FAILED, studies=[], refused=list(problem.extra.get("refused", ())))
     except Exception:
@@ -78,7 +78,13 @@ def read_in(batch_id: str) -> None:
     else:
         _end(batch, UploadBatch.State.DONE, studies=done.studies(), refused=done.refused)
     for upload in uploads:
-        storage.remove(upload.path)
+        parts_of(upload).remove()
+
+
+def _ingest(batch: UploadBatch, uploads: list[Upload]) -> Ingested:
+    with storage.staging() as folder:
+        files = [Named(path=str(parts_of(one).whole(folder)), name=one.filename or one.pk) for one in uploads]
+        return ingest(owner=batch.owner, files=files, is_replacement=batch.is_replacement)
 
 
 def _batch(owner: Any, metadata: dict[str, str], *, is_replacement: bool) -> UploadBatch:

@@ -149,7 +149,8 @@ class Upload(models.Model):
     role = models.CharField(max_length=32, blank=True)
     sha256 = models.CharField(max_length=64, blank=True, help_text="Declared digest of the whole, if any.")
     is_complete = models.BooleanField(default=False, help_text="Length and digest match, and it is safely on disk.")
-    path = models.CharField(max_length=255, help_text="Relative to DATA_DIR.")
+    path = models.CharField(max_length=255, help_text="Below DATA_DIR, or in the bucket.")
+    parts = models.JSONField(default=list, help_text="In a bucket: the names of the chunks that count, in order.")
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(db_index=True)
 

@@ -17,6 +17,7 @@ from server.imaging import disk, limited, selectors, storage
 from server.imaging.errors import ResultInvalid
 from server.imaging.models import Series, Source, Upload
 from server.imaging.parser.orders import Model, Packed, PlacedGrid, ProveAnswer, ProveOrder, SourceScan, Unproven
+from server.imaging.parts import parts_of
 
 _MAX_WARNINGS = 20
 _MAX_WARNING_LENGTH = 300
@@ -55,11 +56,11 @@ def prove(
         ResultInvalid: the mask is not one for this reference, or could not be proven.
         StorageFull, StorageFailed: nothing was kept, and another try may go well.
     """
-    with storage.staging() as folder, _originals(reference) as originals:
+    with storage.staging() as folder, storage.staging() as received, _originals(reference) as originals:
         order = ProveOrder(
             bounds=limited.bounds(),
             folder=str(folder),
-            mask_path=str(storage.path_of(upload.path)),
+            mask_path=str(parts_of(upload).whole(received)),
             mask=Packed.of(packed),
             artifact_grid=PlacedGrid.of(selectors.grid_of(reference)),
             stored_grid=PlacedGrid.of(selectors.stored_grid_of(reference)),

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, BinaryIO
 
 from boto3.exceptions import Boto3Error
 from botocore.config import Config
@@ -65,10 +66,13 @@ class BucketShelf:
         self._client: Any = storage.connection.meta.client
 
     def keep(self, staged: Path, relative: str) -> None:
-        """Write every file as an object, and none of them over another one. Raises StorageFull, StorageFailed."""
-        files = [path for path in staged.rglob("*") if path.is_file()]
+        """Write every file as an object, and none of them over another one. Raises StorageFull, StorageFailed.
+
+        What was written before a failure is no harm: no row names it, and `drop_orphans` finds it.
+        """
+        names = [path.relative_to(staged).as_posix() for path in staged.rglob("*") if path.is_file()]
         with _told(), ThreadPoolExecutor(_AT_ONCE) as pool:
-            list(pool.map(lambda path: self._put(path, f"{relative}/{path.relative_to(staged).as_posix()}"), files))
+            list(pool.map(lambda name: self._put_file(staged / name, f"{relative}/{name}"), names))
 
     def take_back(self, relative: str, staged: Path) -> None:
         """The staged folder was only copied, so the copy is dropped."""
@@ -128,24 +132,35 @@ class BucketShelf:
         with _told():
             self._client.head_bucket(Bucket=self._bucket.name)
 
-    def _put(self, path: Path, relative: str) -> None:
+    def put(self, relative: str, content: bytes) -> None:
+        """Write one object that was not there. Raises StorageFull, StorageFailed."""
+        with _told():
+            self._put(BytesIO(content), relative)
+
+    def _put_file(self, path: Path, relative: str) -> None:
         with path.open("rb") as source:
-            digest, size = hashlib.file_digest(source, "sha256"), source.tell()
-            source.seek(0)
-            try:
-                self._client.put_object(
-                    Bucket=self._bucket.name,
-                    Key=self._key(relative),
-                    Body=source,
-                    ContentLength=size,
-                    ChecksumSHA256=base64.b64encode(digest.digest()).decode(),
-                    Metadata={"sha256": digest.hexdigest()},
-                    IfNoneMatch="*",
-                )
-            except ClientError as error:
-                # An answer that was lost makes the client repeat the request: the object may be our own already.
-                if _code(error) not in _EXISTS:
-                    raise
+            self._put(source, relative)
+
+    def _put(self, source: BinaryIO, relative: str) -> None:
+        digest = hashlib.sha256()
+        while piece := source.read(_PIECE_BYTES):
+            digest.update(piece)
+        size = source.tell()
+        source.seek(0)
+        try:
+            self._client.put_object(
+                Bucket=self._bucket.name,
+                Key=self._key(relative),
+                Body=source,
+                ContentLength=size,
+                ChecksumSHA256=base64.b64encode(digest.digest()).decode(),
+                Metadata={"sha256": digest.hexdigest()},
+                IfNoneMatch="*",
+            )
+        except ClientError as error:
+            # An answer that was lost makes the client repeat the request: the object may be our own already.
+            if _code(error) not in _EXISTS:
+                raise
         self.check(relative, size=size, sha256=digest.hexdigest())
 
     def _get(self, key: str, relative: str, copy: Path) -> None:

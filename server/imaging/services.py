@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.models import Group
 from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
@@ -55,6 +56,8 @@ def tidy() -> None:
     for upload in Upload.objects.filter(expires_at__lt=timezone.now()):
         tus.terminate(upload)
     storage.sweep(known_uploads=set(Upload.objects.values_list("path", flat=True)))
+    if settings.STORAGE is not None:
+        storage.drop_orphans("uploads", known=set(Upload.objects.values_list("path", flat=True)))
     storage.drop_orphans("series", known=set(Series.objects.values_list("folder", flat=True)))
     masks = Mask.objects.values_list("report_path", flat=True)
     storage.drop_orphans("masks", known={path.rpartition("/")[0] for path in masks})

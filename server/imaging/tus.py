@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-import fcntl
 import hashlib
 import hmac
-import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +19,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from server.imaging import disk, storage
+from server.imaging import storage
 from server.imaging.errors import (
     ChecksumMismatch,
     OffsetMismatch,
@@ -33,11 +30,11 @@ from server.imaging.errors import (
     UploadNotFound,
 )
 from server.imaging.models import Upload, UploadBatch
+from server.imaging.parts import parts_of
 
 VERSION = "1.0.0"
 EXTENSIONS = "creation,termination,checksum,expiration"
 CHECKSUMS = ("sha256", "sha1")
-_PIECE_BYTES = 1 << 20
 
 
 def create(  # noqa: PLR0913 - an upload is a study file of an owner or a result of a job; all by keyword
@@ -75,8 +72,7 @@ def create(  # noqa: PLR0913 - an upload is a study file of an owner or a result
         expires_at=_expiry(),
     )
     upload.path = storage.upload_path(upload.pk)
-    with disk.told():
-        disk.create(storage.path_of(upload.path))
+    parts_of(upload).begin()
     upload.save(force_insert=True)
     return upload
 
@@ -113,22 +109,22 @@ def append(
         OffsetMismatch, ChecksumMismatch, TooLarge, UploadInvalid, UploadBusy, StorageFull, StorageFailed.
     """
     _check(chunk, checksum)
-    with disk.told(), _alone(storage.path_of(upload.path)) as descriptor:
+    parts = parts_of(upload)
+    with parts.alone():
         upload.refresh_from_db()
         if offset != upload.offset:
             raise OffsetMismatch(expected=upload.offset, got=offset)
         if offset + len(chunk) > upload.length:
             raise TooLarge("The chunk is longer than what is left of the upload.")
-        disk.write(descriptor, chunk, offset)
-        disk.sync(descriptor)  # each chunk: an offset that was acknowledged must not be ahead of the disk
+        names = parts.write(chunk, offset)
         is_last = offset + len(chunk) == upload.length
         if is_last:
-            _check_whole(upload, descriptor)
+            _check_whole(upload, parts.pieces(names))
         with transaction.atomic():
             if guard is not None:
                 guard(upload)
             moved = Upload.objects.filter(pk=upload.pk, offset=offset, is_complete=False)
-            if not moved.update(offset=offset + len(chunk), is_complete=is_last, expires_at=_expiry()):
+            if not moved.update(offset=offset + len(chunk), parts=names, is_complete=is_last, expires_at=_expiry()):
                 raise UploadBusy
     upload.refresh_from_db()
     return upload
@@ -136,9 +132,9 @@ def append(
 
 def terminate(upload: Upload) -> None:
     """Drop an upload and its bytes."""
-    path = upload.path
+    parts = parts_of(upload)
     upload.delete()
-    storage.remove(path)
+    parts.remove()
 
 
 def metadata_of(header: str) -> dict[str, str]:
@@ -174,32 +170,15 @@ def _check(chunk: bytes, checksum: str | None) -> None:
         raise ChecksumMismatch("The chunk was damaged on its way; send it again.")
 
 
-def _check_whole(upload: Upload, descriptor: int) -> None:
+def _check_whole(upload: Upload, pieces: Iterator[bytes]) -> None:
     if not upload.sha256:
         return
     digest = hashlib.sha256()
-    for start in range(0, upload.length, _PIECE_BYTES):
-        digest.update(os.pread(descriptor, _PIECE_BYTES, start))
+    for piece in pieces:
+        digest.update(piece)
     if digest.hexdigest() != upload.sha256:
-        Upload.objects.filter(pk=upload.pk).update(offset=0)
+        Upload.objects.filter(pk=upload.pk).update(offset=0, parts=[])
         raise ChecksumMismatch("The whole does not have the declared digest; send it again from the start.")
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[int]:
-    """The file, opened for writing by nobody else: two requests at one offset must not mix their bytes."""
-    try:
-        descriptor = os.open(path, os.O_RDWR)
-    except FileNotFoundError:
-        raise UploadGone from None
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UploadBusy from None
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _expiry() -> Any:

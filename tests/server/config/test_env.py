@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from server.config import env
+from server.imaging import bucket
 
 NAMES = ("SECRET_KEY", "DEBUG", "ALLOWED_HOSTS", "PUBLIC_URL", "DATA_DIR", "DATABASE_URL", "REDIS_URL", "STORAGE_URL")
 MORE = (
@@ -63,6 +64,11 @@ def test_the_secret_is_made_once_and_kept_for_this_user_only(tmp_path: Path) -> 
         ("LOG_LEVEL", "loud"),
         ("LOG_FORMAT", "xml"),
         ("STORAGE_URL", "s3://bucket"),
+        ("STORAGE_URL", "https://key:secret@localhost/bucket"),
+        ("STORAGE_URL", "s3://key:secret@localhost:port/bucket"),
+        ("STORAGE_URL", "s3://key:secret@localhost/bucket?tls=no"),
+        ("STORAGE_URL", "s3://key:secret@localhost/bucket?acl=public"),
+        ("ACCEL_LOCATION", "stored"),
         ("DICOMWEB_URL", "http://localhost:8042/dicom-web"),
         ("DATA_DIR", "/proc/nowhere"),
         ("DATABASE_URL", "segwire.sqlite3"),
@@ -77,15 +83,42 @@ def test_a_wrong_value_is_named(name: str, value: str, monkeypatch: pytest.Monke
         env.read(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("DATABASE_URL", "oracle://segwire:hunter2@db/segwire"),
+        ("STORAGE_URL", "s3://key:hunter2@localhost"),
+        ("STORAGE_URL", "s3://key:hunter2/with/slashes@localhost/bucket"),
+    ],
+)
 def test_the_sentence_about_a_service_does_not_repeat_its_password(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    name: str, url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("DATABASE_URL", "oracle://segwire:hunter2@db/segwire")
+    monkeypatch.setenv(name, url)
 
     with pytest.raises(env.WrongSetting) as wrong:
         env.read(tmp_path)
 
     assert "hunter2" not in str(wrong.value)
+
+
+def test_a_bucket_is_named_by_one_address(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("STORAGE_URL", "s3://key:sec%2Fret@127.0.0.1:9000/scans/clinic?tls=false&region=eu-west-1")
+
+    found = env.read(tmp_path).storage
+
+    assert found is not None
+    assert (found.endpoint, found.name, found.prefix) == ("http://127.0.0.1:9000", "scans", "clinic/")
+    assert (found.key, found.secret, found.region) == ("key", "sec/ret", "eu-west-1")
+    assert "sec/ret" not in repr(found)
+
+
+def test_a_missing_package_is_named_by_the_file_that_lists_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("STORAGE_URL", "s3://key:secret@localhost/bucket")
+    monkeypatch.setattr(bucket, "find_spec", lambda name: None)
+
+    with pytest.raises(env.WrongSetting, match=r"requirements-s3\.txt"):
+        env.read(tmp_path)
 
 
 @pytest.mark.parametrize(

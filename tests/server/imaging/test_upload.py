@@ -209,7 +209,7 @@ def test_each_new_series_is_an_event_of_its_study(client, tmp_path):
 
     assert [event.kind for event in events] == ["study.added", "series.added"]
     assert [event.payload for event in events] == [{"study": study["id"]}, {"series": study["series"][0]["id"]}]
-    assert since(f"study:{study['id']}", 1)[0].series == study["series"][0]["id"]
+    assert since(f"study:{study['id']}", 1, 10)[0].series == study["series"][0]["id"]
 
 
 def test_nobody_uploads_without_signing_in(db):

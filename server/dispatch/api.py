@@ -12,10 +12,13 @@ from django.utils.http import http_date
 from ninja import Router, Schema
 from pydantic import Field
 
+from server import addresses
+from server.accounts import throttle
 from server.accounts.auth import user_auth
+from server.audit.services import ANONYMOUS, note
 from server.core.errors import NotAllowed
 from server.dispatch import dataplane, enrolment, keys
-from server.dispatch.errors import DataTokenRefused
+from server.dispatch.errors import DataTokenRefused, EnrolRefused
 from server.imaging import storage, tus
 from server.imaging.errors import UploadInvalid
 from server.imaging.files import Stored, stored_response
@@ -66,7 +69,14 @@ class PendingListOut(Schema):
 def enrol(request: HttpRequest, body: EnrolIn) -> Any:
     """A one-time token and a proof of the private key."""
     application = enrolment.Application(token=body.token, name=body.name, public_key=body.public_key, proof=body.proof)
-    worker = enrolment.enrol(application)
+    caller = addresses.of_request(request)
+    throttle.check_failures("enrol", caller)
+    try:
+        worker = enrolment.enrol(application)
+    except EnrolRefused:
+        throttle.failed("enrol", caller)
+        note(actor=ANONYMOUS, action="worker.refused", address=caller or None)
+        raise
     address = {"server": settings.PUBLIC_URL, "storage_origin": storage.origin()}
     return {"worker_id": worker.id, "epoch": current_epoch(), **address}
 

@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonRespons
 from ninja import Query, Router, Schema
 from pydantic import Field
 
+from server.accounts import throttle
 from server.core.job import Priority, State
 from server.imaging import storage
 from server.imaging.files import Stored, content_response
@@ -52,7 +53,7 @@ async def segment(
         priority=Priority(body.priority),
     )
     key = request.headers.get("Idempotency-Key", "")[:255]
-    snapshot = await sync_to_async(request_segmentation)(user=request.auth, wish=wish, idempotency_key=key)
+    snapshot = await sync_to_async(_requested)(request.auth, wish, key)
     headers = {"Location": f"/api/mri/segmentation/jobs/{snapshot['id']}/"}
     seconds = preferred_wait(request.headers.get("Prefer", ""))
     if seconds is None:
@@ -132,6 +133,11 @@ def preferred_wait(header: str) -> float | None:
         if name.strip().lower() == "wait" and digits.isdecimal():
             return min(float(digits), settings.LIMITS.prefer_wait_seconds)
     return None
+
+
+def _requested(user: Any, wish: Wish, key: str) -> selectors.Snapshot:
+    throttle.spend("segment", user.pk, per_minute=settings.LIMITS.requests_per_minute)
+    return request_segmentation(user=user, wish=wish, idempotency_key=key)
 
 
 def _current(job_id: str) -> selectors.Snapshot:

@@ -11,7 +11,7 @@ FAST_TESTS := tests --ignore=tests/system --ignore=tests/browser
 NPM := PATH="$(CURDIR)/.venv/bin:$$PATH" npm --prefix frontend_bridge/web
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo test check lint fast-tests web-tests bench bench-dispatch bench-inference screenshots lock flow docs clean chaos faults histories
+.PHONY: help setup demo test check lint fast-tests web-tests bench bench-dispatch bench-peers bench-queue bench-crowd bench-scale bench-inference screenshots lock flow docs clean chaos faults histories
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -41,10 +41,22 @@ web-tests:
 	@$(NPM) run --silent check
 	@$(NPM) test --silent
 
-bench: bench-dispatch bench-inference  ## every benchmark
+bench: bench-dispatch bench-peers bench-queue bench-crowd bench-scale bench-inference  ## every benchmark
 
 bench-dispatch: setup  ## click to worker, progress to browser, beside a bare WebSocket echo
 	@$(VENV_PYTHON) -m benchmarks.dispatch
+
+bench-peers: setup  ## the same wait with Celery, procrastinate and polling
+	@$(VENV_PYTHON) -m benchmarks.peers
+
+bench-queue: setup  ## one claim, one snapshot and the admin page with 1,000 to 100,000 queued jobs
+	@$(VENV_PYTHON) -m benchmarks.queue
+
+bench-crowd: setup  ## 1,000 workers and 2,000 browsers on one server
+	@$(VENV_PYTHON) -m benchmarks.crowd
+
+bench-scale: setup  ## 500 watchers of one job; two servers against one
+	@$(VENV_PYTHON) -m benchmarks.scale
 
 bench-inference: setup  ## the whole demo analysis beside the network's own time
 	@$(VENV_PYTHON) -m benchmarks.analysis

@@ -211,7 +211,7 @@ def a_clicked_job(client: Client, folder: Path) -> Job:
 
 def by_link(series: Series, hold: Hold, worker: Worker, folder: Path) -> Volume:
     """An input as a worker fetches it that knows the storage: by the link that the server answers with."""
-    token = keys.data_token(keys.DataClaim(job=hold.job_id, fence=hold.fence, worker=worker.pk))
+    token = dataplane.fresh_token(hold, worker_id=worker.pk)
     headers = {"Authorization": f"Bearer {token}", "Accept-Storage": storage.origin()}
     answer = Client(headers=headers).get(f"/api/worker/artifacts/{series.artifact.pk}")
     assert answer.status_code == 302

@@ -19,6 +19,7 @@ from server.audit.services import ANONYMOUS, note
 from server.core.errors import NotAllowed
 from server.dispatch import dataplane, enrolment, keys
 from server.dispatch.errors import DataTokenRefused, EnrolRefused
+from server.dispatch.sync import exchange
 from server.imaging import storage, tus
 from server.imaging.errors import UploadInvalid
 from server.imaging.files import Stored, stored_response
@@ -68,8 +69,8 @@ class PendingListOut(Schema):
 @router.post("/worker/enrol/", auth=None, response=EnrolOut, summary="Become a worker")
 def enrol(request: HttpRequest, body: EnrolIn) -> Any:
     """A one-time token and a proof of the private key."""
-    application = enrolment.Application(token=body.token, name=body.name, public_key=body.public_key, proof=body.proof)
     caller = addresses.of_request(request)
+    application = enrolment.Application(**body.dict(), address=caller)
     throttle.check_failures("enrol", caller)
     try:
         worker = enrolment.enrol(application)
@@ -79,6 +80,13 @@ def enrol(request: HttpRequest, body: EnrolIn) -> Any:
         raise
     address = {"server": settings.PUBLIC_URL, "storage_origin": storage.origin()}
     return {"worker_id": worker.id, "epoch": current_epoch(), **address}
+
+
+@router.post("/worker/sync/", auth=None, summary="The worker's conversation by long-poll")
+async def sync(request: HttpRequest) -> HttpResponse:
+    """`{"session": null or the link's name, "ack": number of the newest frame received, "frames": [...]}`; the answer
+    has the same shape and comes as soon as there is something to say, after 20 s at the latest."""
+    return await exchange(request)
 
 
 @router.get("/worker/artifacts/{artifact_id}", auth=None, summary="An input volume, or a range of it")

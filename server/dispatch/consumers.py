@@ -16,19 +16,19 @@ from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 
-from server.dispatch.session import GONE, Farewell, Frame, Note, Session, farewell
+from server import addresses
+from server.dispatch.farewells import GONE, Farewell, farewell, going_away, too_many, unreadable
+from server.dispatch.inbox import NOTES, Frame, Note
+from server.dispatch.reception import hosts_of
+from server.dispatch.session import Session
 from server.dispatch.threads import database_threads
-from server.topics.sockets import live_sockets
+from server.topics.sockets import Stranger, live_sockets, lobby
 from worker_client.protocol import messages as m
 from worker_client.protocol.codec import encode
 from worker_client.protocol.errors import CloseCode
-from worker_client.protocol.identity import SUBPROTOCOL, host_of
+from worker_client.protocol.identity import SUBPROTOCOL
 
 log = structlog.get_logger(__name__)
-
-GOING_AWAY_JITTER_SECONDS = 3.0
-NOTES = frozenset({"worker.poke", "worker.offers", "worker.probe", "worker.alive", "worker.superseded"})
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
 class WorkerConsumer(AsyncWebsocketConsumer):
@@ -42,6 +42,7 @@ class WorkerConsumer(AsyncWebsocketConsumer):
         self._frames_sent = 0
         self._conversation: asyncio.Task[None] | None = None
         self._has_parted = asyncio.Event()
+        self._stranger: Stranger | None = None
 
     async def __call__(self, scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
         async with database_threads():
@@ -68,10 +69,7 @@ class WorkerConsumer(AsyncWebsocketConsumer):
         """The server goes away: say so, and wait until it is said."""
         if self.session is None:
             return
-        reason = "the server is going away"
-        self.session.take(
-            farewell(CloseCode.GOING_AWAY, reason, retry_seconds=0.5, jitter_seconds=GOING_AWAY_JITTER_SECONDS)
-        )
+        self.session.take(going_away())
         await self._has_parted.wait()
 
     async def _handle(self, message: dict[str, Any]) -> None:
@@ -100,15 +98,20 @@ class WorkerConsumer(AsyncWebsocketConsumer):
             await self.say(m.Error(code="not_a_browser_endpoint"))
             await self._part(farewell(CloseCode.BAD_AUTH, "workers send neither Origin nor cookies"))
             return
+        self._stranger = lobby.enter(addresses.of_scope(self.scope))
+        if self._stranger is None:
+            await self._part(too_many("too many sockets of this address have not signed in"))
+            return
         live_sockets.add(self)
-        self.session = Session(self, hosts=_hosts(headers))
+        called = headers.get(b"host", b"").decode("latin-1")
+        self.session = Session(self, hosts=hosts_of(called), on_known=self._stranger.known)
         self._conversation = asyncio.create_task(self._converse(self.session))
 
     def _receive(self, text: str | None) -> None:
         if text is None:
             self._put_down(farewell(CloseCode.PROTOCOL_ERROR, "binary frames are not for this socket"))
         elif len(text) > settings.LIMITS.control_message_bytes:
-            self._put_down(farewell(CloseCode.PROTOCOL_ERROR, "a frame is over the limit"))
+            self._put_down(unreadable("frame_too_large"))
         else:
             self._put_down(Frame(text))
 
@@ -131,16 +134,10 @@ class WorkerConsumer(AsyncWebsocketConsumer):
 
     async def _end(self) -> None:
         live_sockets.discard(self)
+        if self._stranger is not None:
+            self._stranger.known()
         if self._conversation is not None:
             self._put_down(GONE)
             await asyncio.wait({self._conversation})
             if not self._conversation.cancelled() and self._conversation.exception() is not None:
                 log.error("a worker's socket did not end in order", cause=str(self._conversation.exception()))
-
-
-def _hosts(headers: dict[bytes, bytes]) -> frozenset[str]:
-    """The names a worker may have signed: the public one, and this machine's own for a worker beside the server."""
-    public = host_of(settings.PUBLIC_URL)
-    called = headers.get(b"host", b"").decode("latin-1").lower()
-    is_loopback = called.rpartition(":")[0] in LOOPBACK or called in LOOPBACK
-    return frozenset({public, called} if is_loopback else {public})

@@ -4,7 +4,11 @@ Problem
 ├── EnrolRefused       403  unknown, used or expired token, or a proof that does not fit
 ├── DataTokenRefused   401  no data token, a forged one, or one that has run out
 ├── AttemptOver        409  the attempt the token speaks for no longer counts
-└── ArtifactNotFound   404  no such artifact of this job
+├── ArtifactNotFound   404  no such artifact of this job
+├── NotABrowserEndpoint 403  a worker sends neither Origin nor cookies
+├── BadSync            400  the body of a sync request is not one
+├── SyncTooLarge       413  too many frames or bytes in one request
+└── TooManyLinks       429  too many links, in all or of one address
 """
 
 from server.core.errors import Problem
@@ -52,3 +56,47 @@ class ArtifactNotFound(Problem):
 
     def __init__(self) -> None:
         super().__init__("There is no such artifact of this job.")
+
+
+class NotABrowserEndpoint(Problem):
+    """A page in a browser must not be able to speak as a worker."""
+
+    status = 403
+    code = "not_a_browser_endpoint"
+    title = "Not for browsers"
+
+    def __init__(self) -> None:
+        super().__init__("Workers send neither Origin nor cookies.")
+
+
+class BadSync(Problem):
+    """Not a sync request."""
+
+    status = 400
+    code = "bad_sync"
+    title = "Not a sync request"
+
+    def __init__(self) -> None:
+        super().__init__('The body is to be {"session": text or null, "ack": number, "frames": [...]}.')
+
+
+class SyncTooLarge(Problem):
+    """More at once than is taken."""
+
+    status = 413
+    code = "sync_too_large"
+    title = "Too much in one request"
+
+    def __init__(self) -> None:
+        super().__init__("Send fewer frames at once.")
+
+
+class TooManyLinks(Problem):
+    """Whoever opens links and does not sign in is stopped here."""
+
+    status = 429
+    code = "too_many_links"
+    title = "Too many links"
+
+    def __init__(self) -> None:
+        super().__init__("Too many links have not signed in; try again later.", extra={"retry_after_seconds": 10})

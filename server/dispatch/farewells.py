@@ -11,6 +11,8 @@ TOO_MANY_RETRY_SECONDS = 10.0
 APPROVAL_RETRY_SECONDS = 30.0
 COPY_RETRY_SECONDS = 60.0
 LATE_SECONDS = 5.0
+GOING_AWAY_SECONDS = 0.5
+GOING_AWAY_JITTER_SECONDS = 3.0
 
 
 class Farewell(Exception):
@@ -42,6 +44,16 @@ def farewell(
         jitter_s=jitter_seconds,
     )
     return Farewell(bye, is_orderly=code is not CloseCode.HEARTBEAT_LOST)
+
+
+def going_away() -> Farewell:
+    """The server stops; whoever comes back finds it, or another one, in a moment, and not all at once."""
+    return farewell(
+        CloseCode.GOING_AWAY,
+        "the server is going away",
+        retry_seconds=GOING_AWAY_SECONDS,
+        jitter_seconds=GOING_AWAY_JITTER_SECONDS,
+    )
 
 
 def superseded() -> Farewell:

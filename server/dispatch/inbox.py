@@ -19,6 +19,8 @@ from server.dispatch.farewells import Farewell, too_many
 FRAMES_OF_A_STRANGER = 4
 """Hello, and a few types from the future before it."""
 FORGIVEN_PER_SECOND = 1.0
+NOTES = frozenset({"worker.poke", "worker.offers", "worker.probe", "worker.alive", "worker.superseded"})
+"""What another part of the server may say; anything else is from a newer one, and passed over."""
 
 
 @dataclass(frozen=True)
@@ -92,11 +94,12 @@ class Inbox:
         if is_allowed:
             return frame
         self._pardons, is_pardoned = self._pardons.take(now)
-        return Refusal(_number_of(frame.text)) if is_pardoned else too_many("too many messages")
+        return Refusal(number_of(frame.text)) if is_pardoned else too_many("too many messages")
 
 
-def _number_of(text: str) -> int:
+def number_of(frame: str | bytes) -> int:
+    """The id of a frame, 0 when it has none or cannot be read."""
     try:
-        return _numbered.decode(text).id
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return _numbered.decode(frame).id
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return 0

@@ -33,8 +33,9 @@ from server.jobs.epoch import current_epoch
 from worker_client.protocol import messages as m
 from worker_client.protocol.codec import decode_from_worker
 from worker_client.protocol.errors import CloseCode, ProtocolError, UnknownType
-from worker_client.protocol.identity import NONCE_BYTES, challenge_text
+from worker_client.protocol.identity import NONCE_BYTES, challenge_text, host_of
 
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 PROBE_SECONDS = 6.0
 """Longer than a heartbeat takes to come: whoever is alive shows it by then, even if the probe is lost."""
 
@@ -108,6 +109,14 @@ async def receive(line: Line, inbox: Inbox, *, hosts: frozenset[str]) -> Admissi
             session=seat.session, epoch=epoch, verdicts=seat.verdicts, slots=hello.slots, re=hello.id or None
         ),
     )
+
+
+def hosts_of(called: str) -> frozenset[str]:
+    """The names a worker may have signed: the public one, and this machine's own (`called`, the Host header) for a
+    worker beside the server."""
+    public, name = host_of(settings.PUBLIC_URL), called.lower()
+    is_loopback = name.rpartition(":")[0] in LOOPBACK or name in LOOPBACK
+    return frozenset({public, name} if is_loopback else {public})
 
 
 async def tell_unknown(line: Line, unknown: UnknownType) -> None:

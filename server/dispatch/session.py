@@ -19,7 +19,7 @@ from server.core.reconcile import Hold
 from server.dispatch import enrolment, keys, selectors, sessions, standing, translate, wakeups
 from server.dispatch.beats import IdleBeat, gathering
 from server.dispatch.enrolment import WORKERS_TOPIC
-from server.dispatch.farewells import GONE, Farewell, farewell, first_of, revoked, superseded, unreadable
+from server.dispatch.farewells import Farewell, farewell, first_of, revoked, superseded, unreadable
 from server.dispatch.inbox import Frame, Inbox, Item, Note, Refusal
 from server.dispatch.models import Worker
 from server.dispatch.reception import Line, receive, tell_unknown
@@ -30,8 +30,6 @@ from server.topics import pokes
 from worker_client.protocol import messages as m
 from worker_client.protocol.codec import decode_from_worker
 from worker_client.protocol.errors import CloseCode, ProtocolError, UnknownType
-
-__all__ = ["GONE", "Farewell", "Frame", "Line", "Note", "Session", "farewell"]
 
 log = structlog.get_logger(__name__)
 

@@ -6,10 +6,12 @@ import hashlib
 import pytest
 from django.test import Client
 
-from server.dispatch import housekeeping, keys
+from server.dispatch import dataplane, housekeeping, keys
+from server.dispatch.enrolment import set_state
 from server.dispatch.models import Worker, WorkerSession
-from server.imaging.models import Series
+from server.imaging.models import Artifact, Series
 from server.jobs import services
+from server.jobs.models import Job
 from tests.server.dispatch.scenes import a_job, a_worker, overdue, running
 
 pytestmark = pytest.mark.django_db
@@ -45,7 +47,10 @@ def artifact(job):
 
 
 def bearer(hold, worker, **changes) -> dict[str, str]:
-    claim = keys.DataClaim(job=hold.job_id, fence=hold.fence, worker=worker.pk, **changes)
+    series = Job.objects.get(pk=hold.job_id).sequence_series_ids
+    inputs = tuple(Artifact.objects.filter(series__in=series).values_list("pk", flat=True))
+    said = {"job": hold.job_id, "fence": hold.fence, "worker": worker.pk, "artifacts": inputs, **changes}
+    claim = keys.DataClaim(**said)
     return {"Authorization": f"Bearer {keys.data_token(claim)}"}
 
 
@@ -192,3 +197,24 @@ def test_a_worker_may_read_the_open_requests(client, job):
     found = client.get("/api/mri/segmentation/pending-requests/").json()
 
     assert [one["request_id"] for one in found["requests"]] == [job.pk]
+
+
+def test_a_token_opens_the_inputs_it_names_and_no_others(hold, worker, artifact):
+    client = Client(headers=bearer(hold, worker, artifacts=("another",)))
+
+    assert client.get(f"{ARTIFACTS}{artifact.pk}").status_code == 404
+
+
+def test_a_fresh_token_opens_what_the_first_one_did(hold, worker, artifact):
+    token = dataplane.fresh_token(hold, worker_id=worker.pk)
+
+    answer = Client(headers={"Authorization": f"Bearer {token}"}).get(f"{ARTIFACTS}{artifact.pk}")
+
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(("state", "status"), [(Worker.State.SUSPENDED, 200), (Worker.State.REVOKED, 401)])
+def test_a_suspended_worker_finishes_and_a_revoked_one_gets_nothing(client, worker, artifact, state, status):
+    set_state(worker, state)
+
+    assert client.get(f"{ARTIFACTS}{artifact.pk}").status_code == status

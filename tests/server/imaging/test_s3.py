@@ -17,7 +17,7 @@ from moto.server import ThreadedMotoServer
 from inference.contract import ModelRef, Volume
 from inference.volume import pack_mask, unpack
 from server.core.reconcile import Hold
-from server.dispatch import keys
+from server.dispatch import dataplane
 from server.dispatch.deliveries import Delivery, Outcome, settle
 from server.dispatch.models import Worker
 from server.imaging import selectors, storage, tus

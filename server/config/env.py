@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 LOOPBACK_NETWORKS = ("127.0.0.0/8", "::1/128")
 """Always allowed: the server's own worker and health checks call there."""
 NOT_BUILT = ("DICOMWEB_URL",)
+SECRET_LENGTH = 50
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOG_FORMATS = ("console", "json")
 DATABASES = ("sqlite", "postgres", "postgresql")
@@ -71,13 +73,15 @@ def read(base: Path = PROJECT_DIR) -> Env:
     for name in NOT_BUILT:
         if values.str(name, default=""):
             raise WrongSetting(name, "this version cannot use it; unset it, files are kept in DATA_DIR")
+    if "MONAI_ALLOW_PICKLE" in os.environ:
+        raise WrongSetting("MONAI_ALLOW_PICKLE", "unset it; with it a weights file could run code")
     data_dir = _writable(Path(values.str("DATA_DIR", default=str(base / "data"))).expanduser().resolve())
     public_url = _url(values.str("PUBLIC_URL", default="http://localhost:8000"))
-    debug = _boolean(values, "DEBUG", default=False)
-    hosts = tuple(values.list("ALLOWED_HOSTS", default=[]))
+    debug = _private_debug(_boolean(values, "DEBUG", default=False), public_url)
+    hosts = _named_hosts(tuple(values.list("ALLOWED_HOSTS", default=[])))
     origins = tuple(origin.rstrip("/") for origin in values.list("ALLOWED_ORIGINS", default=[]))
     return Env(
-        secret_key=values.str("SECRET_KEY", default="") or _kept_secret(data_dir),
+        secret_key=_long_secret(values.str("SECRET_KEY", default="")) or _kept_secret(data_dir),
         debug=debug,
         allowed_hosts=(*(hosts or (urlsplit(public_url).hostname or "localhost",)), *LOOPBACK),
         public_url=public_url,
@@ -107,9 +111,28 @@ def _limits(text: str) -> Limits:
             found[name] = kinds[name](number)
         except ValueError as error:
             raise WrongSetting("LIMITS", f"{name}={number!r} is no number") from error
-        if found[name] <= 0:
-            raise WrongSetting("LIMITS", f"{name}={number} is not above zero")
+        if not 0 < found[name] < math.inf:
+            raise WrongSetting("LIMITS", f"{name}={number} is not a number above zero")
     return Limits(**found)
+
+
+def _private_debug(is_wanted: bool, public_url: str) -> bool:  # noqa: FBT001
+    if is_wanted and urlsplit(public_url).hostname not in ("localhost", "127.0.0.1", "::1", "testserver"):
+        raise WrongSetting("DEBUG", "its error pages show code and settings; PUBLIC_URL is not this machine alone")
+    return is_wanted
+
+
+def _named_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
+    if "*" in hosts:
+        raise WrongSetting("ALLOWED_HOSTS", "'*' lets anybody choose the name under which the server is addressed")
+    return hosts
+
+
+def _long_secret(key: str) -> str:
+    """Sessions, data tokens and the channel layer hang on it. The sentence does not repeat it."""
+    if key and (len(key) < SECRET_LENGTH or key.startswith("django-insecure-")):
+        raise WrongSetting("SECRET_KEY", f"it is shorter than {SECRET_LENGTH} characters, or one of an example")
+    return key
 
 
 def _boolean(values: environ.Env, name: str, *, default: bool) -> bool:
@@ -173,7 +196,7 @@ def _location(path: str) -> str:
 
 def _writable(data_dir: Path) -> Path:
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        data_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
     except OSError as error:
         raise WrongSetting("DATA_DIR", f"{data_dir} cannot be written ({error.strerror})") from error
     if not os.access(data_dir, os.W_OK | os.X_OK):

@@ -73,6 +73,10 @@ def test_the_secret_is_made_once_and_kept_for_this_user_only(tmp_path: Path) -> 
         ("DATA_DIR", "/proc/nowhere"),
         ("DATABASE_URL", "segwire.sqlite3"),
         ("REDIS_URL", "127.0.0.1:6379"),
+        ("TRUSTED_PROXIES", "10.0.0.0/24,balancer"),
+        ("TRUSTED_PROXIES", "10.0.0.1/24"),
+        ("ALLOWED_HOSTS", "segwire.example.org,*"),
+        ("MONAI_ALLOW_PICKLE", "0"),
     ],
 )
 def test_a_wrong_value_is_named(name: str, value: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -150,9 +154,44 @@ def test_limits_are_changed_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert (found.requests_per_minute, found.hello_seconds, found.sockets_per_user) == (100_000, 2.5, 20)
 
 
-@pytest.mark.parametrize("text", ["requests=5", "requests_per_minute=many", "requests_per_minute=0", "hello_seconds"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "requests=5",
+        "hello_seconds=nan",
+        "hello_seconds=inf",
+        "requests_per_minute=many",
+        "requests_per_minute=0",
+        "hello_seconds",
+    ],
+)
 def test_a_wrong_limit_stops_the_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None:
     monkeypatch.setenv("LIMITS", text)
 
     with pytest.raises(env.WrongSetting, match="LIMITS"):
         env.read(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["hunter2", "x" * 49, "django-insecure-" + "x" * 50])
+def test_a_weak_key_stops_the_start_and_is_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, key: str
+) -> None:
+    monkeypatch.setenv("SECRET_KEY", key)
+
+    with pytest.raises(env.WrongSetting, match=r"^SECRET_KEY: ") as wrong:
+        env.read(tmp_path)
+
+    assert key not in str(wrong.value)
+
+
+def test_debug_pages_are_for_this_machine_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DEBUG", "true")
+    assert env.read(tmp_path).debug
+
+    monkeypatch.setenv("PUBLIC_URL", "https://segwire.example.org")
+    with pytest.raises(env.WrongSetting, match=r"^DEBUG: "):
+        env.read(tmp_path)
+
+
+def test_the_data_folder_is_made_for_this_user(tmp_path: Path) -> None:
+    assert env.read(tmp_path).data_dir.stat().st_mode & 0o007 == 0

@@ -183,7 +183,10 @@ async def measure(stack: Stack, *, worker_count: int, browser_count: int) -> Non
         cpu_idle = server.cpu - cpu
         beside_workers = await click_to_offer(client, offers, study, CLICKS)
         before_browsers = server.rss
-        browsers = await together([follow(stack.url, cookie, f"study:{study['id']}") for _ in range(browser_count)])
+        # Each follows one of the ended jobs: an idle browser, as most are while somebody else clicks.
+        ended = [job["id"] for job in (await client.get("/api/mri/segmentation/jobs/")).json()["jobs"]]
+        topics = [f"job:{ended[n % len(ended)]}" for n in range(browser_count)]
+        browsers = await together([follow(stack.url, cookie, topic) for topic in topics])
         browsers_rss = server.rss
         beside_all = await click_to_offer(client, offers, study, CLICKS)
         print(f"\n{worker_count} workers signed in within {signed_in_seconds:.1f} s; {len(browsers)} browsers follow")

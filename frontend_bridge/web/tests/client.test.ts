@@ -1,14 +1,12 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
 import { SegmentationClient, type Job } from "../src/client";
-import { FALLBACK_MS } from "../src/client/client";
 import { sha256Hex } from "../src/client/digest";
 import { PUSH_GRACE_MS } from "../src/client/jobs";
 import { FakeSocket, asWebSocket, fakeFetch, finished, job } from "./fakes";
 
 const TOPIC = "job:J1";
 const MASK_URL = "/api/mri/segmentation/jobs/J1/mask.nii.gz";
-const JOB_URL = "/api/mri/segmentation/jobs/J1/";
 const MASK = new Uint8Array([31, 139, 1, 2, 3, 4, 5]);
 
 let jobs: Job[];
@@ -55,12 +53,6 @@ const event = (seq: number, changes: Partial<Job> = {}): Record<string, unknown>
   type: "changed",
   job: job({ seq, ...changes }),
 });
-const settle = async (): Promise<void> => {
-  await vi.advanceTimersByTimeAsync(0);
-  for (let turn = 0; turn < 20; turn++) await Promise.resolve();
-  await vi.advanceTimersByTimeAsync(0);
-};
-
 test("events are applied in order, and old ones are dropped", () => {
   following();
   joined();
@@ -225,21 +217,6 @@ test("once the mask is there, a new connection asks for its address only", async
   FakeSocket.latest.opens();
 
   expect(FakeSocket.latest.subs()[0]).toMatchObject({ mask: "url" });
-});
-
-test("without a socket the job is asked for over HTTP", async () => {
-  const server = fakeFetch({ [JOB_URL]: () => Response.json(job({ state: "running", seq: 3 })) });
-  following(server.fetch);
-
-  for (let attempt = 0; attempt < 3; attempt++) {
-    FakeSocket.latest.drops();
-    await vi.advanceTimersByTimeAsync(600);
-  }
-  await vi.advanceTimersByTimeAsync(FALLBACK_MS);
-  await settle();
-
-  expect(server.asked).toContain(`GET ${JOB_URL}`);
-  expect(jobs.at(-1)?.state).toBe("running");
 });
 
 test("a request posts the four series and says where it shall run", async () => {

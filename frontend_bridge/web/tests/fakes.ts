@@ -13,7 +13,7 @@ export class FakeSocket {
   isClosed = false;
   onopen: (() => void) | null = null;
   onmessage: ((event: { data: string | ArrayBuffer }) => void) | null = null;
-  onclose: (() => void) | null = null;
+  onclose: ((event?: { code: number }) => void) | null = null;
   onerror: (() => void) | null = null;
 
   constructor(readonly url: string) {
@@ -40,8 +40,8 @@ export class FakeSocket {
     this.onmessage?.({ data: bytes.slice().buffer });
   }
 
-  drops(): void {
-    this.onclose?.();
+  drops(code = 1006): void {
+    this.onclose?.({ code });
   }
 
   subs(): Record<string, unknown>[] {

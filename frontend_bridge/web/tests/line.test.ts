@@ -114,3 +114,26 @@ test("the server's own ping is answered, and what is no frame is ignored", () =>
   expect(FakeSocket.latest.sent).toEqual([{ t: "pong", ts: 7 }]);
   expect(frames).toEqual([]);
 });
+
+test.each([
+  [4501, "closed"],
+  [4503, "closed"],
+  [4409, "waiting"],
+  [1000, "waiting"],
+  [1006, "waiting"],
+])("a close with %i and no bye ends in %s", (code, state) => {
+  FakeSocket.latest.opens();
+
+  FakeSocket.latest.drops(code);
+
+  expect(line.state).toBe(state);
+});
+
+test("a bye that invites back wins over the code", () => {
+  FakeSocket.latest.opens();
+  FakeSocket.latest.says({ t: "bye", code: 4501, reason: "", reconnect: true, retry_after_s: 0 });
+
+  FakeSocket.latest.drops(4501);
+
+  expect(line.state).toBe("waiting");
+});

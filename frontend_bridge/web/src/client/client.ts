@@ -1,24 +1,27 @@
 /** Everything a page needs: studies and volumes over HTTP, requests, and live following over one WebSocket. */
 
-import { Follower, type NewsFrame } from "./follower";
-import type { ByeFrame, ErrorFrame, EventFrame, ServerFrame, Snapshot } from "./frames";
+import { Fallback } from "./fallback";
+import type { Follower } from "./follower";
+import type { ByeFrame, ServerFrame } from "./frames";
 import { Http, type HttpOptions } from "./http";
 import { JobFollower, type JobListener, type JobSource } from "./jobs";
-import { Line, browserPage, type LineState } from "./line";
-import type { Job, Study, Worker } from "./types";
+import { Line, SIGNED_OUT, browserPage, verdict, type LineState } from "./line";
+import { StudyFollower, WorkersFollower, type StudyListener, type WorkersListener } from "./lists";
+import type { Job, Study, UploadAnswer } from "./types";
 import { uploadFiles, type UploadWatch } from "./uploads";
-import type { UploadAnswer } from "./types";
 
 const JOBS = "/api/mri/segmentation/jobs/";
-/** How often a followed job is asked for over HTTP while the socket does not come up. */
-export const FALLBACK_MS = 5_000;
+/** How many connections in a row may fail before the log is asked for over HTTP; one where none ever came up. */
 const FAILURES_BEFORE_FALLBACK = 2;
 
 export interface ClientOptions extends HttpOptions {
   socketUrl?: string;
   WebSocket?: typeof WebSocket;
   random?: () => number;
-  onConnection?: (state: LineState, bye: ByeFrame | null) => void;
+  /** For a viewer on another page: fetches the ticket of each connection. With `apiToken` that is done by itself. */
+  ticket?: () => Promise<string>;
+  /** `isSlow`: there is no live connection, and the changes come by requests. */
+  onConnection?: (state: LineState, bye: ByeFrame | null, isSlow: boolean) => void;
 }
 
 export interface SegmentOptions {
@@ -27,19 +30,6 @@ export interface SegmentOptions {
   model?: string;
   priority?: "urgent" | "routine" | "batch";
   idempotencyKey?: string;
-}
-
-export interface StudyListener {
-  /** On every new connection: the study's jobs, newest first. */
-  onJobs?(jobs: Job[]): void;
-  /** Something was added, replaced or started; fetch again what is shown. */
-  onChange(change: { type: string; series: string | null; job: string | null }): void;
-  onTrouble?(trouble: { code: string; detail: string }): void;
-}
-
-export interface WorkersListener {
-  onWorkers(workers: Worker[]): void;
-  onTrouble?(trouble: { code: string; detail: string }): void;
 }
 
 export interface Watch {
@@ -51,14 +41,21 @@ export class SegmentationClient {
   private readonly line: Line;
   private readonly followers = new Map<string, Follower>();
   private receiving: JobFollower | null = null;
-  private fallback: ReturnType<typeof setInterval> | undefined;
+  private readonly fallback: Fallback;
+  private bye: ByeFrame | null = null;
 
   constructor(private readonly options: ClientOptions = {}) {
     this.http = new Http(options);
+    this.fallback = new Fallback(
+      () => this.followers.values(),
+      () => this.tell(),
+      (reason) => this.line.end(verdict(SIGNED_OUT, reason)),
+    );
     this.line = new Line({
       url: options.socketUrl ?? socketUrl(this.http.baseUrl),
       WebSocket: options.WebSocket,
       random: options.random,
+      ticket: options.ticket ?? (options.apiToken ? () => this.ticket() : undefined),
       page: typeof document === "undefined" ? undefined : browserPage,
       onState: (state, bye) => this.lineBecame(state, bye),
       onOpen: () => this.followers.forEach((follower) => follower.join()),
@@ -105,8 +102,13 @@ export class SegmentationClient {
     return listOf<Job>(await this.http.get(`${JOBS}?study=${encodeURIComponent(studyId)}`), "jobs");
   }
 
-  job(id: string): Promise<Job> {
-    return this.http.get(`${JOBS}${encodeURIComponent(id)}/`);
+  job(id: string, signal?: AbortSignal): Promise<Job> {
+    return this.http.get(`${JOBS}${encodeURIComponent(id)}/`, signal);
+  }
+
+  /** A ticket for one socket: single use, good for half a minute. */
+  async ticket(): Promise<string> {
+    return (await this.http.post<{ ticket: string }>("/api/ws-ticket/")).ticket;
   }
 
   cancel(id: string): Promise<Job> {
@@ -122,7 +124,10 @@ export class SegmentationClient {
   watchJob(id: string, listener: JobListener): Watch {
     const source: JobSource = {
       transmit: (frame) => this.line.send(frame),
-      fetchJob: (jobId) => this.job(jobId),
+      isLive: () => this.line.state === "open",
+      fetchJob: (jobId, signal) => this.job(jobId, signal),
+      fetchEvents: (jobId, since, wait, signal) =>
+        this.http.get(`${JOBS}${encodeURIComponent(jobId)}/events?since=${since}&wait=${wait}`, signal),
       fetchBytes: (path) => this.http.bytes(path),
     };
     const follower = new JobFollower(id, listener, source);
@@ -130,7 +135,8 @@ export class SegmentationClient {
   }
 
   watchStudy(id: string, listener: StudyListener): Watch {
-    return this.follow(new StudyFollower(id, listener, (frame) => this.line.send(frame)));
+    const fetchJobs = (): Promise<Job[]> => this.jobs(id);
+    return this.follow(new StudyFollower(id, listener, { transmit: (frame) => this.line.send(frame), fetchJobs }));
   }
 
   watchWorkers(listener: WorkersListener): Watch {
@@ -138,7 +144,7 @@ export class SegmentationClient {
   }
 
   close(): void {
-    clearInterval(this.fallback);
+    this.fallback.stop();
     this.followers.clear();
     this.line.close();
   }
@@ -147,6 +153,7 @@ export class SegmentationClient {
     this.followers.set(follower.topic, follower);
     if (this.line.state === "open") follower.join();
     else this.line.open();
+    this.fallback.pick();
     return {
       close: () => {
         onStop?.();
@@ -175,84 +182,15 @@ export class SegmentationClient {
   }
 
   private lineBecame(state: LineState, bye: ByeFrame | null): void {
+    this.bye = bye;
     if (state !== "open") this.receiving = null;
-    if (state === "open" || state === "closed") {
-      clearInterval(this.fallback);
-      this.fallback = undefined;
-    } else if (this.fallback === undefined && this.line.failures >= FAILURES_BEFORE_FALLBACK) {
-      this.fallback = setInterval(() => this.refreshJobs(), FALLBACK_MS);
-      this.refreshJobs();
-    }
-    this.options.onConnection?.(state, bye);
+    if (state === "open" || state === "closed") this.fallback.stop();
+    else if (this.line.failures >= (this.line.hasOpened ? FAILURES_BEFORE_FALLBACK : 1)) this.fallback.start();
+    this.tell();
   }
 
-  private refreshJobs(): void {
-    for (const follower of this.followers.values()) {
-      // Offline is what the person is told already; the next try comes by itself.
-      if (follower instanceof JobFollower) follower.refresh().catch(() => undefined);
-    }
-  }
-}
-
-class StudyFollower extends Follower {
-  constructor(
-    id: string,
-    private readonly listener: StudyListener,
-    transmit: (frame: Parameters<Line["send"]>[0]) => boolean,
-  ) {
-    super(`study:${id}`, transmit);
-  }
-
-  protected onSnapshot(snapshot: Snapshot): void {
-    if ("jobs" in snapshot) this.listener.onJobs?.(snapshot.jobs);
-  }
-
-  protected onEvent(frame: EventFrame): void {
-    const job = typeof frame.job === "string" ? frame.job : null;
-    this.listener.onChange({ type: frame.type, series: frame.series ?? null, job });
-  }
-
-  protected onNews(): void {}
-
-  protected onTrouble(frame: ErrorFrame): void {
-    this.listener.onTrouble?.(frame);
-  }
-}
-
-class WorkersFollower extends Follower {
-  private workers: Worker[] = [];
-
-  constructor(
-    private readonly listener: WorkersListener,
-    transmit: (frame: Parameters<Line["send"]>[0]) => boolean,
-  ) {
-    super("workers", transmit);
-  }
-
-  protected onSnapshot(snapshot: Snapshot): void {
-    this.show("workers" in snapshot ? snapshot.workers : []);
-  }
-
-  protected onEvent(frame: EventFrame): void {
-    if (frame.worker) this.replace(frame.worker);
-  }
-
-  protected onNews(frame: NewsFrame): void {
-    if (frame.t === "telemetry") this.replace(frame.worker);
-  }
-
-  protected onTrouble(frame: ErrorFrame): void {
-    this.listener.onTrouble?.(frame);
-  }
-
-  private replace(worker: Worker): void {
-    const others = this.workers.filter((one) => one.id !== worker.id);
-    this.show([...others, worker].sort((one, other) => one.name.localeCompare(other.name)));
-  }
-
-  private show(workers: Worker[]): void {
-    this.workers = workers;
-    this.listener.onWorkers(workers);
+  private tell(): void {
+    this.options.onConnection?.(this.line.state, this.bye, this.fallback.isReaching);
   }
 }
 

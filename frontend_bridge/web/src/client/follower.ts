@@ -71,6 +71,14 @@ export abstract class Follower {
     return `${this.topic}#${this.joins}`;
   }
 
+  /**
+   * Without a socket: ask once over HTTP, and answer after how many milliseconds to ask again; null: there is no way
+   * but the socket. It may wait on the server, and must then heed `signal`.
+   */
+  poll(_signal: AbortSignal): Promise<number | null> {
+    return Promise.resolve(null);
+  }
+
   protected wantsMask(): boolean {
     return false;
   }

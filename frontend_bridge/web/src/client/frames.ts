@@ -14,7 +14,11 @@ export interface SubFrame {
 }
 
 export type ClientFrame =
-  SubFrame | { t: "unsub"; topic: string } | { t: "ping"; ts: number } | { t: "pong"; ts: number };
+  | SubFrame
+  | { t: "auth"; ticket: string }
+  | { t: "unsub"; topic: string }
+  | { t: "ping"; ts: number }
+  | { t: "pong"; ts: number };
 
 export type Snapshot = Job | { id: string; jobs: Job[] } | { workers: Worker[] };
 

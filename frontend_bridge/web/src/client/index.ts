@@ -1,7 +1,8 @@
 /** Segwire's client library: framework-free. */
 
 export { SegmentationClient } from "./client";
-export type { ClientOptions, SegmentOptions, StudyListener, Watch, WorkersListener } from "./client";
+export type { ClientOptions, SegmentOptions, Watch } from "./client";
+export type { StudyListener, WorkersListener } from "./lists";
 export { ProblemError, UnreachableError } from "./http";
 export type { JobListener } from "./jobs";
 export type { LineState } from "./line";

@@ -15,14 +15,29 @@ export interface JobListener {
   onTrouble?(trouble: { code: string; detail: string }): void;
 }
 
+/** What `GET …/jobs/{id}/events` answers: every change after `since`, in order. */
+export interface LoggedEvents {
+  epoch: string;
+  seq: number;
+  events: { seq: number; type: string; job: Job }[];
+}
+
 export interface JobSource {
   transmit(frame: SubFrame): boolean;
-  fetchJob(id: string): Promise<Job>;
+  /** Whether the socket is up, so that a mask may still come by it. */
+  isLive(): boolean;
+  fetchJob(id: string, signal?: AbortSignal): Promise<Job>;
+  fetchEvents(id: string, since: number, waitSeconds: number, signal: AbortSignal): Promise<LoggedEvents>;
   fetchBytes(path: string): Promise<Uint8Array<ArrayBuffer>>;
 }
 
 /** How long the mask may take to begin on the socket before it is fetched from its URL. */
 export const PUSH_GRACE_MS = 3_000;
+/** How long the server may hold a question for the next change (LIMITS.long_poll_seconds). */
+export const WAIT_S = 20;
+/** How often the progress of a running job is asked for without a socket, and a mask that did not arrive. */
+export const LOOK_MS = 5_000;
+const EMPTY_MS = 1_000;
 
 export class JobFollower extends Follower {
   job: Job | null = null;
@@ -44,13 +59,52 @@ export class JobFollower extends Follower {
     clearTimeout(this.grace);
   }
 
-  /** Without a socket: ask once over HTTP. */
-  async refresh(): Promise<void> {
-    const job = await this.source.fetchJob(this.jobId);
-    if (this.isStopped || (this.job && job.epoch === this.job.epoch && job.seq < this.job.seq)) return;
+  /** Every change in order, as on the socket: the server holds the question until there is one. */
+  override async poll(signal: AbortSignal): Promise<number | null> {
+    if (this.epoch === null || !this.job) {
+      this.start(await this.source.fetchJob(this.jobId, signal));
+      return 0;
+    }
+    if (!isOpen(this.job)) {
+      await this.fetchMask();
+      return LOOK_MS;
+    }
+    const { epoch, events } = await this.source.fetchEvents(this.jobId, this.seq, WAIT_S, signal);
+    if (this.isStopped || signal.aborted) return null;
+    if (epoch !== this.epoch) this.epoch = null;
+    else for (const event of events) if (!this.takeLogged(event.seq, event.job)) break;
+    // A proxy may answer at once what the server would have held.
+    return events.length > 0 || this.epoch === null ? 0 : EMPTY_MS;
+  }
+
+  /**
+   * How far it is, between two changes; false when there is nothing to ask. A snapshot that is ahead of the log is
+   * left: the log brings every step.
+   */
+  async look(signal: AbortSignal): Promise<boolean> {
+    if (!this.job || !isOpen(this.job)) return false;
+    const now = await this.source.fetchJob(this.jobId, signal);
+    if (!this.isStopped && !signal.aborted && now.epoch === this.epoch && now.seq === this.seq) this.show(now);
+    return true;
+  }
+
+  private start(job: Job): void {
+    if (this.isStopped) return;
     this.epoch = job.epoch;
     this.seq = job.seq;
     this.show(job);
+  }
+
+  /** False after a gap: then the snapshot is the only truth. */
+  private takeLogged(seq: number, job: Job): boolean {
+    if (seq <= this.seq) return true;
+    if (seq > this.seq + 1) {
+      this.epoch = null;
+      return false;
+    }
+    this.seq = seq;
+    this.show(job);
+    return true;
   }
 
   takeMaskBegin(frame: MaskBeginFrame): void {
@@ -107,7 +161,7 @@ export class JobFollower extends Follower {
     this.listener.onJob(this.job);
     if (job.result && this.wantsMask() && !this.assembly) {
       clearTimeout(this.grace);
-      this.grace = setTimeout(() => void this.fetchMask(), PUSH_GRACE_MS);
+      this.grace = setTimeout(() => void this.fetchMask(), this.source.isLive() ? PUSH_GRACE_MS : 0);
     }
   }
 

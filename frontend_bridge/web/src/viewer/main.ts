@@ -10,7 +10,7 @@ import { PaneGrid } from "./grid";
 import { Reading } from "./reading";
 import { sentenceOf } from "./sentences";
 import { descriptionOf, nameOf, StudyList } from "./studies";
-import { currentLanguage, onLanguage, say, speak, t, type Language } from "./words";
+import { currentLanguage, onLanguage, say, sayIn, speak, t, type Language } from "./words";
 
 const YEAR_SECONDS = 31_536_000;
 
@@ -20,7 +20,7 @@ async function main(): Promise<void> {
   const banner = one("banner");
   const client = new SegmentationClient({
     csrfToken: () => document.querySelector<HTMLMetaElement>("meta[name=csrf-token]")?.content ?? null,
-    onConnection: (state, bye) => showConnection(banner, state, bye),
+    onConnection: (state, bye, isSlow) => showConnection(banner, state, bye, isSlow),
   });
   const engineName = chooseEngine(location.search);
   document.body.dataset["engine"] = engineName;
@@ -86,16 +86,21 @@ function address(studyId: string): string {
   return `?${query.toString()}`;
 }
 
-function showConnection(banner: HTMLElement, state: LineState, bye: ByeFrame | null): void {
-  document.body.dataset["connection"] = state;
+const SIGNED_OUT = 4501;
+
+function showConnection(banner: HTMLElement, state: LineState, bye: ByeFrame | null, isSlow: boolean): void {
+  document.body.dataset["connection"] = isSlow ? "slow" : state;
+  show(one("connection"), isSlow);
   if (state === "closed" && bye && !bye.reconnect) {
-    replace(banner, say(h("span"), "signedOut"), " ", say(h("a", { href: location.href }), "signIn"));
+    const why = bye.code === SIGNED_OUT || !bye.reason ? say(h("span"), "signedOut") : h("span", {}, bye.reason);
+    const again = bye.code === SIGNED_OUT ? "signIn" : "reload";
+    replace(banner, why, " ", say(h("a", { href: location.href }), again));
     show(banner, true);
+  } else if (state === "open" || isSlow) {
+    show(banner, false);
   } else if (state === "waiting") {
     replace(banner, say(h("span"), "offline"));
     show(banner, true);
-  } else if (state === "open") {
-    show(banner, false);
   }
 }
 
@@ -116,6 +121,7 @@ function wireHeader(): void {
   });
   say(one("sign-out"), "signOut");
   say(one("disclaimer"), "disclaimer");
+  sayIn(say(one("connection"), "slowMode"), "title", "slowModeWhy");
   say(one("menu"), "menu").addEventListener("click", () => document.body.classList.toggle("browsing"));
   const admin = document.getElementById("admin-link");
   if (admin) say(admin, "admin");

@@ -9,9 +9,10 @@ from ninja import File, Router
 from ninja.files import UploadedFile
 from ninja.responses import Status
 
+from server.audit import services as audit
 from server.imaging import batches, selectors, services
 from server.imaging.api_tus import router as tus_router
-from server.imaging.files import Stored, stored_response
+from server.imaging.files import Stored, is_first_byte, stored_response
 from server.imaging.snapshots import series_snapshot, study_snapshot
 
 _FAR = 2**31  # beyond any study; a database takes no larger offsets
@@ -68,4 +69,6 @@ def volume(request: HttpRequest, series_id: str) -> HttpResponseBase:
         content_type="application/gzip",
         filename=f"{found.pk}.nii.gz",
     )
+    if is_first_byte(request, file):
+        audit.note(actor=audit.actor_of(request.auth), action="volume.download", series=found.pk, study=found.study_id)
     return stored_response(request, file)

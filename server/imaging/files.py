@@ -64,6 +64,14 @@ def stored_response(request: HttpRequest, file: Stored, *, may_redirect: bool = 
     return _finished(answer, file, span)
 
 
+def is_first_byte(request: HttpRequest, file: Stored) -> bool:
+    """Whether the answer begins the file: of a download in many ranges it is the one that the audit log notes."""
+    if request.method == "HEAD" or _is_known(request, file.sha256):
+        return False
+    span = _span(request, file.sha256, file.size)
+    return span is None or span.first == 0
+
+
 def content_response(request: HttpRequest, content: bytes, file: Stored) -> HttpResponseBase:
     """The same for a small file whose content was read and proven already."""
     if _is_known(request, file.sha256):

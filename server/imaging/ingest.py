@@ -14,6 +14,7 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 
+from server.audit import services as audit
 from server.ids import new_id
 from server.imaging import disk, limited, storage
 from server.imaging.errors import NothingReadable, SeriesConflict
@@ -98,11 +99,17 @@ def _stored(owner: Any, folder: Path, answer: ReadAnswer, *, is_replacement: boo
         with transaction.atomic():
             for found in answer.series:
                 _place(done, owner, found, kept.get(found.folder), is_replacement=is_replacement)
+            _note_new(owner, [one for one in done.series if one.pk in kept.values()])
     except BaseException:
         for place, series_id in kept.items():
             shelf.take_back(f"series/{series_id}", folder / Path(place).name)
         raise
     return done
+
+
+def _note_new(owner: Any, series: list[Series]) -> None:
+    for study_id in sorted({one.study_id for one in series}):
+        audit.note(actor=audit.actor_of(owner), action="study.upload", study=study_id)
 
 
 class _Fate(Enum):

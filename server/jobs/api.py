@@ -14,9 +14,10 @@ from ninja import Query, Router, Schema
 from pydantic import Field
 
 from server.accounts import throttle
+from server.audit import services as audit
 from server.core.job import Priority, State
 from server.imaging import storage
-from server.imaging.files import Stored, content_response
+from server.imaging.files import Stored, content_response, is_first_byte
 from server.imaging.models import Mask
 from server.imaging.selectors import mask_of
 from server.jobs import selectors, services
@@ -178,4 +179,8 @@ def _file(request: HttpRequest, path: str, *, sha256: str, name: str, kind: str)
     content = storage.read(path, sha256=sha256)
     tag = sha256 or hashlib.sha256(content).hexdigest()
     file = Stored(path=path, size=len(content), sha256=tag, content_type=kind, filename=name)
+    if is_first_byte(request, file):
+        audit.note(
+            actor=audit.actor_of(request.auth), action="result.download", job=name.partition(".")[0], kind=kind_of
+        )
     return content_response(request, content, file)

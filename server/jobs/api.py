@@ -180,7 +180,6 @@ def _file(request: HttpRequest, path: str, *, sha256: str, name: str, kind: str)
     tag = sha256 or hashlib.sha256(content).hexdigest()
     file = Stored(path=path, size=len(content), sha256=tag, content_type=kind, filename=name)
     if is_first_byte(request, file):
-        audit.note(
-            actor=audit.actor_of(request.auth), action="result.download", job=name.partition(".")[0], kind=kind_of
-        )
+        job_id, _, form = name.partition(".")
+        audit.note(actor=audit.actor_of(request.auth), action="result.download", job=job_id, form=form)
     return content_response(request, content, file)

@@ -24,7 +24,7 @@ from server.imaging import selectors, storage, tus
 from server.imaging.bucket import Bucket
 from server.imaging.errors import StorageFailed, StoredFileDamaged, UploadBusy
 from server.imaging.models import Mask, Series, Study, Upload
-from server.imaging.parts import parts_of
+from server.imaging.parts import ObjectParts, parts_of
 from server.imaging.s3 import BucketShelf, shelf_of
 from server.jobs.models import Job
 from tests.inference.dicom import images
@@ -137,14 +137,19 @@ def test_chunks_may_come_to_different_servers_and_the_whole_is_gathered(shelf, o
 
 
 @pytest.mark.django_db
-def test_of_two_chunks_at_one_offset_only_the_one_counts_that_was_acknowledged(shelf, owner, tmp_path):
+def test_of_two_chunks_at_one_offset_only_the_one_counts_that_was_acknowledged(shelf, owner, tmp_path, monkeypatch):
     upload = tus.create(length=8, max_bytes=10, owner=owner)
+    write = ObjectParts.write
 
-    def other_server_is_faster(_: Upload) -> None:
+    def other_server_is_faster(parts: ObjectParts, chunk: bytes, offset: int) -> list[str]:
+        monkeypatch.setattr(ObjectParts, "write", write)
+        names = write(parts, chunk, offset)
         tus.append(Upload.objects.get(), offset=0, chunk=b"first")
+        return names
 
+    monkeypatch.setattr(ObjectParts, "write", other_server_is_faster)
     with pytest.raises(UploadBusy):
-        tus.append(Upload.objects.get(), offset=0, chunk=b"second", guard=other_server_is_faster)
+        tus.append(Upload.objects.get(), offset=0, chunk=b"second")
 
     upload = tus.append(Upload.objects.get(), offset=5, chunk=b"end")
     assert parts_of(upload).whole(tmp_path).read_bytes() == b"firstend"

@@ -44,7 +44,7 @@ def layer(url: str, *, key: str) -> dict[str, Any]:
     if not url:
         return {"BACKEND": "channels.layers.InMemoryChannelLayer"}
     return {
-        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "BACKEND": "server.topics.layer.RedisLayer",
         "CONFIG": {
             # redis-py 8's default socket_timeout equals channels-redis' blocking read (channels_redis#422).
             "hosts": [

@@ -65,8 +65,26 @@ class Forget:
 
 
 @dataclass(frozen=True)
+class GiveUp:
+    """The server will never take this answer: put a failure in its place, and say `computed` afterwards."""
+
+    answer: Answer
+    why: str
+
+
+@dataclass(frozen=True)
+class MakeKey:
+    """Make a new key and keep it beside the old one, on the disk; say `key_made` afterwards."""
+
+
+@dataclass(frozen=True)
+class AdoptKey:
+    """The newer key is the one that counts; the old one may go."""
+
+
+@dataclass(frozen=True)
 class Leave:
     """Drained: nothing is left to do, and the worker may end."""
 
 
-Action = Send | HangUp | Begin | Halt | Upload | UseToken | Forget | Leave
+Action = Send | HangUp | Begin | Halt | Upload | UseToken | Forget | GiveUp | MakeKey | AdoptKey | Leave

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from urllib.parse import urljoin, urlsplit
 
 from worker_client.errors import BadAddress, ForeignPath
-from worker_client.protocol.identity import WEBSOCKET_PATH, host_of
+from worker_client.protocol.identity import SYNC_PATH, WEBSOCKET_PATH, host_of
 
 
 def server_url(text: str, *, plain_http: bool = False) -> str:
@@ -31,6 +31,33 @@ def socket_url(server: str) -> str:
     """The WebSocket's address on a server."""
     scheme = "wss" if server.startswith("https:") else "ws"
     return f"{scheme}://{host_of(server)}{WEBSOCKET_PATH}"
+
+
+def sync_url(socket: str) -> str:
+    """The fall-back's address on the server of a WebSocket's address."""
+    return urljoin(_over_http(socket), SYNC_PATH)
+
+
+def health_url(socket: str) -> str:
+    """The health page on the server of a WebSocket's address."""
+    return urljoin(_over_http(socket), "/healthz")
+
+
+def _over_http(socket: str) -> str:
+    return f"http{socket.removeprefix('ws')}"
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port of an address, spelled in one way; empty when it is none."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:
+        return ""
+    if parts.scheme not in ("https", "http") or not parts.hostname or parts.username or parts.password:
+        return ""
+    usual = 443 if parts.scheme == "https" else 80
+    return f"{parts.scheme}://{parts.hostname}:{port or usual}"
 
 
 def on_server(server: str, path: str) -> str:

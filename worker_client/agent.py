@@ -17,21 +17,26 @@ from worker_client import actions as act
 from worker_client.answers import Answer, Failure, Key, Result
 from worker_client.comeback import Verdict
 from worker_client.errors import LeaseGone, ServerForbids, TransferError
+from worker_client.home import Home, KeySigner
 from worker_client.link import Link
+from worker_client.naps import Naps
 from worker_client.outbox import Outbox
+from worker_client.patience import DataToken
 from worker_client.profile import Load
 from worker_client.protocol.errors import ProtocolError
-from worker_client.protocol.messages import Bye, FromServer, JobOffer, JobPreview
+from worker_client.protocol.messages import Bye, FromServer, FromWorker, JobOffer, JobPreview, Welcome
 from worker_client.runner import Computed, Runner
 from worker_client.session import Session
-from worker_client.transfer import DataToken, Parcel, Transfer
+from worker_client.transfer import Parcel, Transfer
 from worker_client.translate import key_of
+from worker_client.ways import Way
 
 logger = logging.getLogger(__name__)
 
 MEASURE_SECONDS = 5.0
 WARM_AGAIN_SECONDS = 60.0
 SHORTEST_PAUSE_SECONDS = 0.01
+LONG_PAUSE_SECONDS = 10.0
 
 
 class Agent:
@@ -44,7 +49,7 @@ class Agent:
         link: Link,
         runner: Runner,
         transfer: Transfer,
-        outbox: Outbox,
+        home: Home,
         measure: Callable[[], Load],
         drain_seconds: float,
     ) -> None:
@@ -52,7 +57,8 @@ class Agent:
         self._link = link
         self._runner = runner
         self._transfer = transfer
-        self._outbox = outbox
+        self._home = home
+        self._outbox = Outbox(home.outbox)
         self._measure = measure
         self._drain_seconds = drain_seconds
         self._tokens: dict[Key, DataToken] = {}
@@ -67,6 +73,9 @@ class Agent:
             act.Upload: self._begin_upload,
             act.UseToken: self._use_token,
             act.Forget: lambda action: self._spawn(self._forget(action.key)),
+            act.GiveUp: lambda action: self._spawn(self._give_up(action.answer, action.why)),
+            act.MakeKey: lambda action: self._spawn(self._make_key()),
+            act.AdoptKey: lambda action: self._spawn(self._adopt_key()),
             act.Leave: lambda action: self._leave(),
         }
 
@@ -89,6 +98,11 @@ class Agent:
         """What is held and said, for whoever shows it."""
         return self._session
 
+    @property
+    def way(self) -> Way:
+        """Which way the connection goes."""
+        return self._link.way
+
     def drain(self) -> None:
         """Take no more work, finish or give back what there is, and end."""
         logger.info("Draining: no new jobs are taken")
@@ -109,15 +123,21 @@ class Agent:
         """A message came."""
         if isinstance(message, Bye):
             logger.warning("The server says goodbye: %s", message.reason, extra={"code": message.code})
+        elif isinstance(message, Welcome):
+            self._transfer.trust_storage(message.storage_origin)
         was_signed_in = self._session.is_signed_in
         self._act(self._session.received(message, at=self._now()))
         if self._session.is_signed_in and not was_signed_in:
-            logger.info("Connected")
+            logger.info("Connected", extra={"way": self._link.way})
 
     def garbled(self, error: ProtocolError) -> None:
         """A frame came that is no message."""
         logger.warning("A frame could not be read: %s", error.code)
         self._act(self._session.garbled(error, at=self._now()))
+
+    def unsendable(self, message: FromWorker) -> None:
+        """A message is longer than the server takes."""
+        self._act(self._session.unsendable(message))
 
     def closed(self, *, code: int, reason: str) -> Verdict:
         """The socket is gone; whether to come back."""
@@ -178,7 +198,7 @@ class Agent:
             return outcome.result
         except OSError as error:
             logger.exception("An answer could not be stored")
-            return outcome if isinstance(outcome, Failure) else _failure(outcome.result, error)
+            return outcome if isinstance(outcome, Failure) else _failure(outcome.result, _cause(error))
 
     def _begin_upload(self, action: act.Upload) -> None:
         if isinstance(action.answer, Result):
@@ -199,7 +219,9 @@ class Agent:
             self._report(key, stage="upload", fraction=came / result.size, eta_seconds=None)
 
         async def note(location: str | None) -> None:
-            await asyncio.to_thread(self._outbox.note_upload, key, location)
+            # On a full disk the upload only starts anew after a restart.
+            with contextlib.suppress(OSError):
+                await asyncio.to_thread(self._outbox.note_upload, key, location)
 
         try:
             begun = await asyncio.to_thread(self._outbox.upload_of, key)
@@ -209,19 +231,36 @@ class Agent:
             self._uploads.pop(key, None)
             self._act(self._session.lease_gone(key, at=self._now()))
         except (TransferError, OSError) as error:
-            await self._give_up(result, error)
+            await self._give_up(result, _cause(error))
         else:
             self._uploads.pop(key, None)
             self._act(self._session.uploaded(key, artifact=artifact, at=self._now()))
 
-    async def _give_up(self, result: Result, error: Exception) -> None:
-        """The server will never take this mask: say that the attempt failed, so that another one is made."""
-        logger.error("A result could not be delivered: %s", error, extra={"job": result.job, "fence": result.fence})
-        failure = _failure(result, error)
+    async def _give_up(self, result: Answer, why: str) -> None:
+        """The server will never take this answer: say that the attempt failed, so that another one is made."""
+        logger.error("A result could not be delivered: %s", why, extra={"job": result.job, "fence": result.fence})
+        failure = _failure(result, why)
         with contextlib.suppress(OSError):
             await asyncio.to_thread(self._outbox.store, failure)
         self._uploads.pop(result.key, None)
         self._act(self._session.computed(failure, at=self._now()))
+
+    async def _make_key(self) -> None:
+        try:
+            key = await asyncio.to_thread(self._home.make_next_key)
+        except OSError:
+            logger.exception("A new key could not be stored; the present one stays")
+            return
+        self._session.keys.fresh = KeySigner(key)
+        self._act(self._session.key_made())
+
+    async def _adopt_key(self) -> None:
+        try:
+            await asyncio.to_thread(self._home.adopt_next_key)
+        except OSError:
+            logger.exception("The new key could not take the old one's place on the disk; both are kept")
+        else:
+            logger.info("A new key has taken the place of the old one")
 
     async def _forget(self, key: Key) -> None:
         upload = self._uploads.pop(key, None)
@@ -239,7 +278,7 @@ class Agent:
 
     def _token(self, key: Key, value: str) -> DataToken:
         if key not in self._tokens:
-            self._tokens[key] = DataToken(value, ask=lambda: self._act(self._session.token_needed(key)))
+            self._tokens[key] = DataToken(value, ask=lambda: self._act(self._session.token_needed(key, at=self._now())))
         return self._tokens[key]
 
     def _leave(self) -> None:
@@ -249,15 +288,24 @@ class Agent:
     # ── what goes on in the background ──────────────────────────────────────────────────────────────────────────
 
     async def _tick(self) -> None:
+        naps = Naps()
         while not self._left.is_set():
             due = self._session.next_tick()
-            pause = None if due is None else max(due - self._now(), SHORTEST_PAUSE_SECONDS)
+            pause = MEASURE_SECONDS if due is None else max(due - self._now(), SHORTEST_PAUSE_SECONDS)
+            expected = self._now() + pause
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
+                async with asyncio.timeout(min(pause, MEASURE_SECONDS)):
                     await self._changed.wait()
             self._changed.clear()
-            for action in self._session.tick(at=self._now()):
-                self._do[type(action)](action)
+            self._notice_pause(self._now() - expected, slept=naps.since_last())
+
+    def _notice_pause(self, late: float, *, slept: float) -> None:
+        """Time has passed. After a sleep or a stop the leases may be gone: the session asks before it goes on."""
+        if max(late, slept) > LONG_PAUSE_SECONDS:
+            logger.warning("This machine or process stood still for %.0f s", max(late, slept))
+        actions = self._session.slept(slept, at=self._now()) if slept else self._session.tick(at=self._now())
+        for action in actions:
+            self._do[type(action)](action)
 
     async def _measure_load(self) -> None:
         while True:
@@ -284,16 +332,20 @@ class Agent:
         return asyncio.get_running_loop().time()
 
 
-def _failure(result: Result, error: Exception) -> Failure:
-    kind = (getattr(error, "strerror", None) or type(error).__name__) if isinstance(error, OSError) else str(error)
+def _failure(answer: Answer, why: str) -> Failure:
     return Failure(
-        job=result.job,
-        fence=result.fence,
-        epoch=result.epoch,
+        job=answer.job,
+        fence=answer.fence,
+        epoch=answer.epoch,
         code="internal",
         retryable=True,
-        detail=f"The worker computed a mask and could not keep or deliver it ({kind}).",
+        detail=f"The worker computed a mask and could not keep or deliver it ({why}).",
     )
+
+
+def _cause(error: Exception) -> str:
+    """A short word on what went wrong; what the system says of a file names no path."""
+    return (error.strerror or type(error).__name__) if isinstance(error, OSError) else str(error)
 
 
 def _is_failure(answer: Answer) -> bool:

@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import shutil
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from worker_client.errors import DigestMismatch
 
+SPARE_BYTES = 256 << 20
+"""Left free on the disk: masks and the outbox need room more than yesterday's inputs."""
 _READ_BYTES = 1 << 20
+_NAME = re.compile("[0-9a-f]{64}")
 
 
 class Cache:
@@ -37,6 +42,7 @@ class Cache:
             yield
         finally:
             self._in_use.subtract(held)
+            self._in_use += Counter()  # drops what is at zero
 
     def find(self, sha256: str, *, size: int) -> Path | None:
         """The artifact, if it is here and still sound: a disk may flip a bit, so the digest is taken again."""
@@ -49,6 +55,11 @@ class Cache:
             return None
         os.utime(path)
         return path
+
+    def newest(self, most: int) -> tuple[str, ...]:
+        """The first 16 hex digits of what is here, the most lately used first."""
+        found = [(mtime, path.name) for mtime, _, path in self._files() if _NAME.fullmatch(path.name)]
+        return tuple(name[:16] for _, name in sorted(found, reverse=True)[:most])
 
     def part(self, sha256: str) -> Path:
         """Where the bytes of an artifact gather; their number is how far the fetch has come."""
@@ -67,15 +78,31 @@ class Cache:
             self._make_room()
         return path
 
-    def _make_room(self) -> None:
-        files = [(entry.stat().st_mtime, entry.stat().st_size, entry) for entry in self._folder.iterdir()]
-        surplus = sum(size for _, size, _ in files) - self._cap_bytes
+    def make_room(self, incoming_bytes: int) -> None:
+        """Let the least lately used go, so that `incoming_bytes` more fit under the cap and on the disk."""
+        with self._tidying:
+            self._make_room(incoming_bytes)
+
+    def _make_room(self, incoming_bytes: int = 0) -> None:
+        files = self._files()
+        over_cap = sum(size for _, size, _ in files) + incoming_bytes - self._cap_bytes
+        short_of_disk = incoming_bytes + SPARE_BYTES - shutil.disk_usage(self._folder).free
+        surplus = max(over_cap, short_of_disk)
         for _, size, path in sorted(files):
             if surplus <= 0:
                 return
             if self._in_use[path.name.removesuffix(".part")] <= 0:
                 path.unlink(missing_ok=True)
                 surplus -= size
+
+    def _files(self) -> list[tuple[float, int, Path]]:
+        """Time of last use, size and path of every file; one that leaves meanwhile is left out."""
+        found = []
+        for path in self._folder.iterdir():
+            with suppress(FileNotFoundError):
+                status = path.stat()
+                found.append((status.st_mtime, status.st_size, path))
+        return found
 
 
 def _is_sound(path: Path, *, sha256: str, size: int) -> bool:

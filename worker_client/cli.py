@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -18,8 +18,12 @@ from worker_client import __version__, console, logs
 from worker_client.address import server_url
 from worker_client.compose import build
 from worker_client.config import (
+    GIB,
     WorkerConfig,
     check_device,
+    check_labels,
+    check_number,
+    check_slots,
     default_home,
     is_watched,
     read_logs,
@@ -61,16 +65,28 @@ def _parser() -> argparse.ArgumentParser:
     enrolling.set_defaults(command=_enrol)
     running = commands.add_parser("run", allow_abbrev=False, help="connect and work until stopped (the default)")
     running.set_defaults(command=_run)
-    running.add_argument(
-        "--drain-seconds", type=float, default=8.0, help="how long a running job may still take at the end"
-    )
+    _add_run_options(running)
     examining = commands.add_parser("doctor", allow_abbrev=False, help="what this machine can reach, and why not")
     examining.set_defaults(command=_doctor)
     for command in (enrolling, running, examining):
         command.add_argument("--home", type=Path, default=default_home(), metavar="DIR", help="default: %(default)s")
     for command in (running, examining):
+        command.add_argument("--label", action="append", default=[], help="a word for the scheduler; may be repeated")
         command.add_argument("--device", default="auto", metavar="auto|cpu|cuda:N")
     return parser
+
+
+def _add_run_options(running: argparse.ArgumentParser) -> None:
+    default = WorkerConfig(home=Path())
+    options: tuple[tuple[str, type, object, str], ...] = (
+        ("--drain-seconds", float, default.drain_seconds, "how long a running job may still take at the end"),
+        ("--slots", int, default.slots, "jobs at a time, each in a process of its own"),
+        ("--cache-gb", float, default.cache_bytes / GIB, "room for fetched inputs"),
+        ("--fallback-after", float, default.fallback_seconds, "seconds without a WebSocket before HTTPS is used"),
+        ("--rotate-after", float, default.key_days, "replace a key older than this many days"),
+    )
+    for name, kind, value, meaning in options:
+        running.add_argument(name, type=kind, default=value, metavar="N", help=f"{meaning} (default: {value})")
 
 
 def _enrol(options: argparse.Namespace) -> int:
@@ -84,11 +100,22 @@ def _enrol(options: argparse.Namespace) -> int:
 
 
 def _config(options: argparse.Namespace) -> WorkerConfig:
-    return WorkerConfig(
+    base = WorkerConfig(
         home=options.home.absolute(),
         device=check_device(options.device),
         models_folder=read_models_folder(),
-        drain_seconds=getattr(options, "drain_seconds", 8.0),
+        labels=check_labels(options.label),
+    )
+    if not hasattr(options, "slots"):
+        return base
+    rotate_after = options.rotate_after
+    return replace(
+        base,
+        slots=check_slots(options.slots),
+        drain_seconds=check_number("--drain-seconds", options.drain_seconds),
+        cache_bytes=int(check_number("--cache-gb", options.cache_gb) * GIB),
+        fallback_seconds=check_number("--fallback-after", options.fallback_after),
+        key_days=None if rotate_after is None else check_number("--rotate-after", rotate_after),
     )
 
 
@@ -122,9 +149,7 @@ async def _work(config: WorkerConfig, *, home: Home, identity: Identity, screen:
         listen_to_signals(Stopping(agent.drain))
         shown = None
         if screen is not None:
-            shown = asyncio.create_task(
-                console.show(agent.session, console=screen, host=identity.host, device=device.name)
-            )
+            shown = asyncio.create_task(console.show(agent, console=screen, host=identity.host, device=device.name))
         try:
             await agent.run()
         finally:

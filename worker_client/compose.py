@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import time
+from dataclasses import replace
 from functools import partial
 from uuid import uuid4
 
@@ -15,17 +18,24 @@ from worker_client.agent import Agent
 from worker_client.cache import Cache
 from worker_client.config import WorkerConfig
 from worker_client.errors import SetUpError
-from worker_client.home import Home, Identity
+from worker_client.home import Home, Identity, KeySigner
 from worker_client.http import tls_context, uses_proxy
+from worker_client.keyring import Keyring
 from worker_client.link import Link, Route
 from worker_client.outbox import Outbox
-from worker_client.profile import Profile
+from worker_client.profile import Load, Profile
 from worker_client.protocol.messages import Capabilities
 from worker_client.runner import Runner
 from worker_client.session import Session
 from worker_client.telemetry import Device, DeviceMissing, Meter, choose_device, software, version_of
 from worker_client.transfer import Transfer
 from worker_client.translate import model_name
+
+SILENCE_SECONDS = 14.0
+"""An analysis process says once a second that it lives; a dead one is known within 15."""
+SECONDS_A_DAY = 86400.0
+MOST_NAMED = 64
+"""Inputs that are named to the server: sixteen patients."""
 
 
 class NothingToComputeOn(SetUpError):
@@ -49,16 +59,33 @@ def profile_of(identity: Identity, *, config: WorkerConfig, device: Device, mete
         worker_id=identity.worker_id,
         host=identity.host,
         boot_id=uuid4().hex,
-        sign=identity.sign,
+        keys=keyring_of(identity, key_days=config.key_days),
         software=software(driver=meter.driver),
         caps=Capabilities(
             device=f"{device.name} ({device.title})",
             vram_mb=device.memory_mb,
-            models=tuple(model_name(entry.ref) for entry in entries),
+            models=tuple(model_name(entry.ref, memory_mb=entry.memory_mb) for entry in entries),
+            labels=config.labels,
         ),
         slots=config.slots,
         epoch=identity.epoch,
     )
+
+
+def keyring_of(identity: Identity, *, key_days: float | None) -> Keyring:
+    """The keys that sign. The age counts by the wall clock, and a clock that is off by an hour changes nothing."""
+    age_days = (time.time() - identity.made_at) / SECONDS_A_DAY
+    return Keyring(
+        KeySigner(identity.key),
+        fresh=None if identity.next_key is None else KeySigner(identity.next_key),
+        is_old=key_days is not None and age_days > key_days,
+    )
+
+
+def measure(meter: Meter, device: Device, *, cache: Cache, boxes: tuple[Sandbox, ...]) -> Load:
+    """How busy this machine is, and what lies in its cache. Blocks for a few milliseconds."""
+    pids = tuple(pid for box in boxes if (pid := box.pid) is not None)
+    return replace(meter.read(device, own_pids=pids), cached=cache.newest(MOST_NAMED))
 
 
 def find_device(config: WorkerConfig, *, meter: Meter) -> Device:
@@ -67,6 +94,18 @@ def find_device(config: WorkerConfig, *, meter: Meter) -> Device:
         return choose_device(config.device, gpus=meter.gpus(), torch_version=version_of("torch"))
     except DeviceMissing as missing:
         raise NothingToComputeOn(str(missing)) from missing
+
+
+def make_box(config: WorkerConfig, *, home: Home) -> Sandbox:
+    """One analysis process. Several of them share the cores; alone, the libraries choose for themselves."""
+    threads = max(1, (os.cpu_count() or 1) // config.slots) if config.slots > 1 else None
+    return Sandbox(
+        device=config.device,
+        models_folder=config.models_folder,
+        home=home.work,
+        threads=threads,
+        silence_seconds=SILENCE_SECONDS,
+    )
 
 
 async def build(
@@ -79,18 +118,16 @@ async def build(
     session = Session(profile, answers=await asyncio.to_thread(outbox.open), is_warm=False)
     cache = Cache(home.cache, cap_bytes=config.cache_bytes)
     transfer = Transfer(client, server=identity.server, cache=cache)
-    boxes = tuple(
-        Sandbox(device=config.device, models_folder=config.models_folder, home=home.work) for _ in range(config.slots)
-    )
+    boxes = tuple(make_box(config, home=home) for _ in range(config.slots))
     runner = Runner(boxes, transfer=transfer, cache=cache, work=home.work, new_id=lambda: uuid4().hex)
     await asyncio.to_thread(runner.clean)
     agent = Agent(
         session=session,
-        link=Link(route_of(identity)),
+        link=Link(route_of(identity), client=client, patience_seconds=config.fallback_seconds),
         runner=runner,
         transfer=transfer,
-        outbox=outbox,
-        measure=partial(meter.read, device),
+        home=home,
+        measure=partial(measure, meter, device, cache=cache, boxes=boxes),
         drain_seconds=config.drain_seconds,
     )
     return agent, device

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from platformdirs import user_data_path
 from worker_client.errors import SetUpError
 
 GIB = 1024**3
+MOST_SLOTS = 64
+MOST_LABELS = 16
+_LABEL = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 
 
 class ConfigInvalid(SetUpError):
@@ -33,6 +37,8 @@ class WorkerConfig:
     """Everything that can be set. `device` is auto, cpu, cuda or cuda:N; `models_folder` None is the platform's.
 
     `drain_seconds` is below the ten seconds that service managers commonly wait before they kill.
+    `fallback_seconds`: so long without a WebSocket, although the server answers, and HTTPS is used. `key_days`: replace
+    a key older than this at the next sign-in; None leaves that to the server. `labels`: words for the scheduler.
     """
 
     home: Path
@@ -41,6 +47,9 @@ class WorkerConfig:
     slots: int = 1
     cache_bytes: int = 8 * GIB
     drain_seconds: float = 8.0
+    fallback_seconds: float = 60.0
+    key_days: float | None = None
+    labels: tuple[str, ...] = ()
 
 
 def default_home() -> Path:
@@ -73,6 +82,31 @@ def check_device(device: str) -> str:
     if device in ("auto", "cpu", "cuda") or (kind == "cuda" and number.isdecimal()):
         return device
     raise ConfigInvalid(f"--device is {device!r}; it must be auto, cpu or cuda:N.")
+
+
+def check_labels(labels: Iterable[str]) -> tuple[str, ...]:
+    """The labels, each once and in order. Raises ConfigInvalid."""
+    for label in labels:
+        if not _LABEL.fullmatch(label):
+            raise ConfigInvalid(f"--label is {label!r}; it must be a word of small letters, digits, '.', '_' and '-'.")
+    found = tuple(dict.fromkeys(labels))
+    if len(found) > MOST_LABELS:
+        raise ConfigInvalid(f"--label was given {len(found)} times; at most {MOST_LABELS} labels are possible.")
+    return found
+
+
+def check_slots(slots: int) -> int:
+    """How many jobs at a time. Raises ConfigInvalid."""
+    if not 1 <= slots <= MOST_SLOTS:
+        raise ConfigInvalid(f"--slots is {slots}; it must be 1 to {MOST_SLOTS}.")
+    return slots
+
+
+def check_number(name: str, number: float) -> float:
+    """An amount that was given on the command line. Raises ConfigInvalid."""
+    if not 0.0 <= number < float("inf"):
+        raise ConfigInvalid(f"{name} is {number:g}; it must be 0 or more.")
+    return number
 
 
 def is_watched() -> bool:

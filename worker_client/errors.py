@@ -13,6 +13,7 @@ WorkerError
     ├── Unreachable          the network or the server failed; the same request may succeed later
     ├── ChecksumRefused      bytes changed on the way up; the same chunk may be sent again
     ├── OffsetMoved          the server holds another number of bytes than we thought
+    ├── Intercepted          something in between answered in the server's place; it may go away
     ├── TokenRefused         the data token is too old; a new one helps
     ├── LeaseGone            the attempt no longer counts
     ├── DigestMismatch       what arrived is not what was promised
@@ -123,6 +124,14 @@ class OffsetMoved(TransferError):
 
     def __init__(self) -> None:
         super().__init__("The server holds another number of bytes than expected.")
+
+
+class Intercepted(TransferError):
+    """The answer is none of the server's: a proxy or a captive portal spoke in its place."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        super().__init__(f"Something between here and the server answered in its place ({status}).")
 
 
 class TokenRefused(TransferError):

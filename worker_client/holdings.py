@@ -5,6 +5,7 @@ Flow: 7 progress
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -25,6 +26,9 @@ from worker_client.protocol.messages import (
 
 DEFAULT_PROGRESS_SECONDS = 0.25
 PREVIEW_SECONDS = 0.5
+TOKEN_SHARE = 0.8
+"""Of its life a data token is used; then another is asked for, so that a long upload is never stopped by its age."""
+MOST_REMEMBERED = 512
 
 
 @dataclass
@@ -65,6 +69,7 @@ class Attempt:
 
     reports: Reports
     token: str | None = None
+    token_until: float = float("inf")
     wants_token: bool = False
     say_at: float | None = None
 
@@ -72,6 +77,22 @@ class Attempt:
     def key(self) -> Key:
         """Which attempt at which job."""
         return self.reports.key
+
+    def use_token(self, token: str, *, seconds: float, at: float) -> None:
+        """From now on this token, good for `seconds`."""
+        self.token, self.wants_token = token, False
+        self.token_until, self.say_at = at + TOKEN_SHARE * seconds, None
+
+    def due_times(self) -> Iterator[float]:
+        """When something has to be said about it next."""
+        if self.say_at is not None:
+            yield self.say_at
+        if self.token is not None and not self.wants_token:
+            yield self.token_until
+
+    def is_token_old(self, at: float) -> bool:
+        """Whether another token should be asked for."""
+        return self.token is not None and not self.wants_token and at >= self.token_until
 
 
 @dataclass(kw_only=True)
@@ -112,23 +133,54 @@ class Holdings:
         self.jobs: dict[Key, Job] = {}
         self.owed: dict[Key, Owed] = {}
         self.progress_seconds = DEFAULT_PROGRESS_SECONDS
+        self._over: OrderedDict[Key, None] = OrderedDict()
         for answer in answers:
-            self.owe(answer, token=None)
+            self.owe(answer)
 
-    def take(self, offer: JobOffer) -> None:
+    def take(self, offer: JobOffer, *, at: float) -> None:
         """Hold a job that was accepted."""
         key = Key(offer.job, offer.fence)
-        self.jobs[key] = Job(offer=offer, token=offer.data_token, reports=Reports(key))
+        job = self.jobs[key] = Job(offer=offer, reports=Reports(key))
+        job.use_token(offer.data_token, seconds=offer.data_token_seconds, at=at)
 
     def find(self, key: Key | None) -> Job | Owed | None:
         """What is held of an attempt."""
         return None if key is None else self.jobs.get(key) or self.owed.get(key)
 
-    def owe(self, answer: Answer, *, token: str | None) -> Owed:
-        """Hold an answer until it is acknowledged."""
-        owed = Owed(answer=answer, reports=Reports(answer.key), token=token)
+    def owe(self, answer: Answer, *, after: Attempt | None = None) -> Owed:
+        """Hold an answer until it is acknowledged; the token is that of the attempt it comes from."""
+        owed = Owed(answer=answer, reports=Reports(answer.key))
+        if after is not None:
+            owed.token, owed.token_until, owed.wants_token = after.token, after.token_until, after.wants_token
+            owed.reports.last_number = after.reports.last_number
         self.owed[answer.key] = owed
         return owed
+
+    def finish(self, key: Key) -> None:
+        """Nothing is held of an attempt any more; the same offer, heard again, begins nothing."""
+        self.jobs.pop(key, None)
+        self.owed.pop(key, None)
+        self._over[key] = None
+        while len(self._over) > MOST_REMEMBERED:
+            self._over.popitem(last=False)
+
+    def is_outdated(self, key: Key) -> bool:
+        """Whether this attempt is over here, or a newer one at the same job is known."""
+        known = (*self.jobs, *self.owed, *self._over)
+        return key in self._over or any(one.job == key.job and one.fence > key.fence for one in known)
+
+    def older(self, key: Key) -> tuple[Key, ...]:
+        """What is held of earlier attempts at the same job: a newer offer proves that they no longer count."""
+        return tuple(one for one in (*self.jobs, *self.owed) if one.job == key.job and one.fence < key.fence)
+
+    def forget_fences(self) -> None:
+        """The server counts its fences anew."""
+        self._over.clear()
+
+    def slept(self, seconds: float) -> None:
+        """Time went by that the clock did not count: tokens are older than they seem."""
+        for attempt in (*self.jobs.values(), *self.owed.values()):
+            attempt.token_until -= seconds
 
     def computing(self) -> tuple[Job, ...]:
         """The jobs that shall go on."""
@@ -173,8 +225,7 @@ class Holdings:
         for reports in self._all_reports():
             yield from reports.times()
         for attempt in (*self.computing(), *self.owed.values()):
-            if attempt.say_at is not None:
-                yield attempt.say_at
+            yield from attempt.due_times()
 
     def _reports(self, key: Key) -> Reports | None:
         if key in self.owed:

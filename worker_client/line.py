@@ -16,6 +16,7 @@ from worker_client.protocol.messages import Bye, Ready, Welcome
 
 SIGN_IN_SECONDS = 15.0
 SILENT_HEARTBEATS = 3
+MOST_QUESTIONS = 256
 
 
 @dataclass
@@ -49,7 +50,15 @@ class Line:
         self.last_id += 1
         if about is not None:
             self.questions[self.last_id] = about
+            if len(self.questions) > MOST_QUESTIONS:
+                del self.questions[next(iter(self.questions))]
         return Send(msgspec.structs.replace(message, id=self.last_id))
+
+    def slept(self, seconds: float) -> None:
+        """Time went by that the clock did not count: the silence was longer than it seems, and a heartbeat is due."""
+        self.opened_at -= seconds
+        self.heard_at -= seconds
+        self.heartbeat_at -= seconds
 
     def hang_up(self, code: int, reason: str, *, comes_back: bool) -> list[Action]:
         """The last words, and the close after them."""

@@ -1,4 +1,4 @@
-"""The outbound WebSocket: connect, carry frames both ways, come back. The only user of `websockets`.
+"""The connection to the server: choose a way, keep it, come back.
 
 The loop is written out, since `async for … in connect()` starts its pauses anew after every handshake (an
 accept-then-close server is then asked 56 times a second) and takes a 403 for final, which is all that Daphne answers
@@ -13,108 +13,66 @@ import asyncio
 import contextlib
 import logging
 import random
-import ssl
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
-from websockets.typing import Subprotocol
+import httpx
 
 from worker_client.actions import HangUp
-from worker_client.comeback import Backoff, StayAway, Verdict
+from worker_client.address import health_url, sync_url
+from worker_client.comeback import Backoff, ComeBack, StayAway, Verdict
+from worker_client.conversation import NO_CLOSE_FRAME, End, Owner
 from worker_client.errors import ServerForbids
+from worker_client.fallback import SyncLine, SyncRefused
+from worker_client.outgoing import Outgoing
 from worker_client.protocol import messages as wire
-from worker_client.protocol.codec import decode_from_server, encode
-from worker_client.protocol.errors import BadFrame, FrameTooLarge, ProtocolError
-from worker_client.protocol.identity import SUBPROTOCOL
+from worker_client.ways import PATIENCE_SECONDS, Way, Ways
+from worker_client.websocket import Found, Route, SocketFailed, converse, find_socket, open_socket
+
+__all__ = ["Link", "Route"]
 
 logger = logging.getLogger(__name__)
 
-NO_CLOSE_FRAME = 1006
-SLOWEST_SEND_SECONDS = 20.0
+LOOK_AGAIN_SECONDS = 300.0
+"""While the way goes over HTTPS, a WebSocket is looked for this often, and at once when HTTPS fails."""
+PROOF_SECONDS = 10.0
 
-
-class Owner(Protocol):
-    """Who the link carries for: told of everything on the event loop, one call at a time."""
-
-    @property
-    def is_urgent(self) -> bool:
-        """Whether the server waits for our work."""
-
-    def opened(self) -> None:
-        """A socket is open."""
-
-    def received(self, message: wire.FromServer) -> None:
-        """A message came."""
-
-    def garbled(self, error: ProtocolError) -> None:
-        """A frame came that is no message."""
-
-    def closed(self, *, code: int, reason: str) -> Verdict:
-        """The socket is gone; whether to come back."""
-
-
-class NoRedirect(connect):
-    """A handshake that follows no redirect: captive portals send them, and the enrolled server has no need to."""
-
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        """The answer as it is."""
-        return exc
-
-
-class Outgoing:
-    """Frames waiting for the socket. A newer progress or preview takes the place of an older one of the same job."""
-
-    def __init__(self) -> None:
-        self._waiting: deque[wire.FromWorker | HangUp] = deque()
-        self._news = asyncio.Event()
-
-    def put(self, item: wire.FromWorker | HangUp) -> None:
-        """Add something at the end."""
-        older = next((one for one in self._waiting if _is_outdated(one, by=item)), None)
-        if older is not None:
-            self._waiting.remove(older)
-        self._waiting.append(item)
-        self._news.set()
-
-    async def get(self) -> wire.FromWorker | HangUp:
-        """The next message, once there is one."""
-        while not self._waiting:
-            self._news.clear()
-            await self._news.wait()
-        return self._waiting.popleft()
-
-
-def _is_outdated(older: wire.FromWorker | HangUp, *, by: wire.FromWorker | HangUp) -> bool:
-    for kind in (wire.JobProgress, wire.JobPreview):
-        if isinstance(older, kind) and isinstance(by, kind):
-            return older.job == by.job
-    return False
-
-
-@dataclass(frozen=True)
-class Route:
-    """How to reach the server: its WebSocket URL, the TLS context (wss only), and whether proxies are looked for."""
-
-    url: str
-    tls: ssl.SSLContext | None = None
-    uses_proxy: bool = True
+T = TypeVar("T")
 
 
 class Link:
-    """The connection that is, or the wait for the next one. `luck` is uniform in 0 to 1."""
+    """The connection that is, or the wait for the next one. `luck` is uniform in 0 to 1.
 
-    def __init__(self, route: Route, *, luck: Callable[[], float] = random.random) -> None:
+    Without a `client` there is no other way than the WebSocket.
+    """
+
+    def __init__(
+        self,
+        route: Route,
+        *,
+        client: httpx.AsyncClient | None = None,
+        patience_seconds: float = PATIENCE_SECONDS,
+        look_again_seconds: float = LOOK_AGAIN_SECONDS,
+        luck: Callable[[], float] = random.random,
+    ) -> None:
         self._route = route
+        self._client = client
         self._luck = luck
+        self._look_again_seconds = look_again_seconds
+        self._ways = Ways(patience_seconds=patience_seconds)
         self._backoff = Backoff()
         self._outgoing: Outgoing | None = None
         self._is_over = asyncio.Event()
         self._is_away = False
-        self._opening: asyncio.Task[ClientConnection] | None = None
+        self._trying: asyncio.Task[Any] | None = None
+        self._look_now = asyncio.Event()
+        self._search: asyncio.Task[Found] | None = None
+        self._way: Way = "websocket"
+
+    @property
+    def way(self) -> Way:
+        """Which way the present or the last connection goes."""
+        return self._way
 
     def send(self, message: wire.FromWorker) -> None:
         """Queue a message on the present connection; without one it is dropped, as the session starts anew then."""
@@ -129,132 +87,168 @@ class Link:
     def stop(self) -> None:
         """Make no more connections, and give up one that is being made; the present one ends by `hang_up`."""
         self._is_over.set()
-        if self._opening is not None:
-            self._opening.cancel()
+        if self._trying is not None:
+            self._trying.cancel()
 
     async def run(self, owner: Owner) -> None:
         """Keep a connection until `stop`. Raises ServerForbids when the server says not to come back."""
-        while not self._is_over.is_set():
-            verdict = await self._connect_once(owner)
-            if isinstance(verdict, StayAway):
-                raise ServerForbids(verdict.reason, code=verdict.code)
-            delay = self._backoff.delay(verdict, is_urgent=owner.is_urgent, luck=self._luck())
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(delay):
-                    await self._is_over.wait()
+        try:
+            while not self._is_over.is_set():
+                verdict = await self._connect_once(owner)
+                if isinstance(verdict, StayAway):
+                    raise ServerForbids(verdict.reason, code=verdict.code)
+                await self._pause(verdict, owner)
+        finally:
+            await self._give_up_search()
+
+    async def _pause(self, verdict: ComeBack, owner: Owner) -> None:
+        delay = self._backoff.delay(verdict, is_urgent=owner.is_urgent, luck=self._luck())
+        if self._client is not None:
+            delay = min(delay, max(verdict.after_seconds, self._ways.longest_pause(at=_now())))
+        over = asyncio.create_task(self._is_over.wait())
+        try:
+            # A WebSocket that is found meanwhile must not wait: the server allows ten seconds for hello.
+            waiting = {over} if self._search is None else {over, self._search}
+            await asyncio.wait(waiting, timeout=delay, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            over.cancel()
 
     async def _connect_once(self, owner: Owner) -> Verdict:
-        opening = self._opening = asyncio.create_task(open_socket(self._route))
+        found = self._found()
+        if found is not None:
+            return await self._by_socket(found, owner)
+        if self._ways.is_blocked and self._client is not None:
+            return await self._by_https(self._client, owner)
+        began_at = _now()
+        has_proof = self._ways.needs_proof(at=began_at) and await self._attempt(self._answers_over_https()) is True
         try:
-            socket = await opening
-        except asyncio.CancelledError:
-            if not self._is_over.is_set():
-                raise
+            socket = await self._attempt(open_socket(self._route))
+        except SocketFailed as failed:
+            self._miss(str(failed))
+            self._ways.socket_failed(began_at=began_at, has_proof=has_proof)
+            if self._ways.is_blocked:
+                logger.warning("No WebSocket gets through, and HTTPS does: going that way until one does")
+                return owner.closed(code=NO_CLOSE_FRAME, reason="")
+            return self._ended(End(status=failed.status), owner)
+        if socket is None or self._is_over.is_set():
+            if socket is not None:
+                await socket.close()
             return owner.closed(code=NO_CLOSE_FRAME, reason="")
-        except (OSError, WebSocketException, EOFError) as error:
-            status = error.response.status_code if isinstance(error, InvalidStatus) else None
-            # Once is news; a server that stays away for an hour is not news every few seconds.
-            logger.log(logging.INFO if self._is_away else logging.WARNING, "No connection: %s", _cause(error))
-            self._is_away = True
-            self._backoff.ended(signed_in_seconds=0.0, status=status)
-            return owner.closed(code=NO_CLOSE_FRAME, reason="")
-        if self._is_over.is_set():
-            await socket.close()
-            return owner.closed(code=NO_CLOSE_FRAME, reason="")
-        return await self._converse(socket, owner)
+        return await self._by_socket(Found(socket), owner)
 
-    async def _converse(self, socket: ClientConnection, owner: Owner) -> Verdict:
-        loop = asyncio.get_running_loop()
-        self._outgoing, self._is_away = Outgoing(), False
+    async def _by_socket(self, found: Found, owner: Owner) -> Verdict:
+        self._outgoing, self._is_away, self._way = Outgoing(), False, "websocket"
+        began_at = _now()
         owner.opened()
         try:
-            async with socket, asyncio.TaskGroup() as group:
-                writer = group.create_task(_write(socket, self._outgoing))
-                end = await _read(socket, owner, clock=loop.time)
-                writer.cancel()
+            end = await converse(found, self._outgoing, owner, clock=_now)
         finally:
             self._outgoing = None
-        lived = 0.0 if end.welcomed_at is None else loop.time() - end.welcomed_at
-        self._backoff.ended(signed_in_seconds=lived)
-        logger.info("The connection ended (%d %s)", end.code, end.reason)
+        if end.was_heard:
+            self._ways.socket_spoke()
+        else:
+            self._ways.socket_failed(began_at=began_at, has_proof=False)
+        self._ways.socket_ended(signed_in_seconds=_lived(end))
+        return self._ended(end, owner)
+
+    async def _by_https(self, client: httpx.AsyncClient, owner: Owner) -> Verdict:
+        """Talk over HTTPS, until that ends or a WebSocket is found; hello tells the server what is held."""
+        self._search = self._search or asyncio.create_task(self._look_for_socket())
+        talk = asyncio.create_task(self._talk_over_https(client, owner))
+        try:
+            await asyncio.wait({talk, self._search}, return_when=asyncio.FIRST_COMPLETED)
+            if self._is_over.is_set():
+                await asyncio.wait({talk})
+            if not talk.done():
+                logger.info("A WebSocket gets through again")
+                return owner.closed(code=NO_CLOSE_FRAME, reason="")
+            end = talk.result()
+        finally:
+            talk.cancel()
+            await asyncio.gather(talk, return_exceptions=True)
+            self._outgoing = None
+        self._look_now.set()
+        return self._ended(end, owner)
+
+    async def _talk_over_https(self, client: httpx.AsyncClient, owner: Owner) -> End:
+        line = SyncLine(client, sync_url(self._route.url), luck=self._luck)
+        try:
+            first = await self._attempt(line.open())
+        except SyncRefused as refused:
+            self._miss(str(refused))
+            return End(status=refused.status)
+        if first is None:
+            return End()
+        self._outgoing, self._is_away, self._way = Outgoing(), False, "https"
+        owner.opened()
+        return await line.converse(first, self._outgoing, owner, clock=_now)
+
+    async def _look_for_socket(self) -> Found:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._look_again_seconds):
+                    await self._look_now.wait()
+            self._look_now.clear()
+            with contextlib.suppress(SocketFailed):
+                return await find_socket(self._route)
+
+    def _found(self) -> Found | None:
+        if self._search is None or not self._search.done():
+            return None
+        found, self._search = self._search.result(), None
+        return found
+
+    async def _give_up_search(self) -> None:
+        search, self._search = self._search, None
+        if search is None:
+            return
+        search.cancel()
+        await asyncio.wait({search})
+        if not search.cancelled() and search.exception() is None:
+            search.result().socket.transport.abort()
+
+    async def _answers_over_https(self) -> bool:
+        """Whether the server, and nobody in between, answers over HTTPS."""
+        if self._client is None:
+            return False
+        with contextlib.suppress(httpx.HTTPError, TimeoutError):
+            async with asyncio.timeout(PROOF_SECONDS):
+                answer = await self._client.get(health_url(self._route.url))
+                return answer.status_code == httpx.codes.OK
+        return False
+
+    async def _attempt(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """Do it, unless `stop` gives it up: None then."""
+        if self._is_over.is_set():
+            work.close()
+            return None
+        trying: asyncio.Task[T] = asyncio.create_task(work)
+        self._trying = trying
+        try:
+            return await trying
+        except asyncio.CancelledError:
+            trying.cancel()
+            if not self._is_over.is_set():
+                raise
+            return None
+        finally:
+            self._trying = None
+
+    def _miss(self, cause: str) -> None:
+        # Once is news; a server that stays away for an hour is not news every few seconds.
+        logger.log(logging.INFO if self._is_away else logging.WARNING, "No connection: %s", cause)
+        self._is_away = True
+
+    def _ended(self, end: End, owner: Owner) -> Verdict:
+        self._backoff.ended(signed_in_seconds=_lived(end), status=end.status)
+        if end.was_heard:
+            logger.info("The connection ended (%d %s)", end.code, end.reason)
         return owner.closed(code=end.code, reason=end.reason)
 
 
-async def open_socket(route: Route) -> ClientConnection:
-    """A WebSocket to the server with the settings that the protocol asks for.
-
-    Raises OSError (TimeoutError and TLS failures among them), WebSocketException or EOFError.
-    """
-    return await NoRedirect(
-        route.url,
-        subprotocols=[Subprotocol(SUBPROTOCOL)],
-        compression=None,
-        max_size=2**18,
-        max_queue=16,
-        ping_interval=15,
-        ping_timeout=20,
-        open_timeout=15,
-        close_timeout=5,
-        proxy=True if route.uses_proxy else None,
-        ssl=route.tls,
-    )
+def _lived(end: End) -> float:
+    return 0.0 if end.welcomed_at is None else _now() - end.welcomed_at
 
 
-@dataclass(frozen=True)
-class _End:
-    code: int
-    reason: str
-    welcomed_at: float | None
-
-
-async def _read(socket: ClientConnection, owner: Owner, *, clock: Callable[[], float]) -> _End:
-    welcomed_at = None
-    while True:
-        try:
-            frame = await socket.recv()
-        except ConnectionClosed as closed:
-            # Daphne answers every close with 1000; who closed first says why.
-            first = closed.rcvd if closed.rcvd_then_sent or closed.sent is None else closed.sent
-            code, reason = (NO_CLOSE_FRAME, "") if first is None else (first.code, first.reason)
-            return _End(code, reason, welcomed_at)
-        try:
-            if not isinstance(frame, str):
-                raise BadFrame("a binary frame has no place here")
-            message = decode_from_server(frame)
-        except ProtocolError as error:
-            owner.garbled(error)
-            continue
-        if isinstance(message, wire.Welcome):
-            welcomed_at = clock()
-        owner.received(message)
-
-
-async def _write(socket: ClientConnection, outgoing: Outgoing) -> None:
-    with contextlib.suppress(ConnectionClosed):
-        while True:
-            message = await outgoing.get()
-            if isinstance(message, HangUp):
-                await socket.close(message.code, message.reason)
-                return
-            try:
-                frame = encode(message)
-            except FrameTooLarge:
-                logger.exception("A message is too long and was not sent", extra={"kind": type(message).__name__})
-                continue
-            await _send(socket, frame)
-
-
-async def _send(socket: ClientConnection, frame: str) -> None:
-    try:
-        async with asyncio.timeout(SLOWEST_SEND_SECONDS):
-            await socket.send(frame)
-    except TimeoutError:
-        # Nothing leaves this machine any more; a close frame would not either.
-        socket.transport.abort()
-
-
-def _cause(error: Exception) -> str:
-    """A short word on what went wrong, without addresses."""
-    if isinstance(error, InvalidStatus):
-        return f"it answered {error.response.status_code}"
-    return getattr(error, "strerror", None) or type(error).__name__
+def _now() -> float:
+    return asyncio.get_running_loop().time()

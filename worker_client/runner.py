@@ -21,8 +21,9 @@ from inference.errors import Cancelled, InferenceError, InputInvalid
 from worker_client.answers import Failure, Key, Result
 from worker_client.cache import Cache
 from worker_client.errors import LeaseGone, TransferError
+from worker_client.patience import DataToken
 from worker_client.protocol.messages import InputArtifact, JobOffer, JobPreview
-from worker_client.transfer import DataToken, Transfer
+from worker_client.transfer import Transfer
 from worker_client.translate import failure_of, key_of, order_of, preview_of, result_of
 
 logger = logging.getLogger(__name__)

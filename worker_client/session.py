@@ -9,23 +9,28 @@ Flow: 5 receive, 7 progress
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any
 
-import msgspec
-
-from worker_client.actions import Action, Begin, Forget, Halt, Leave, Send, Upload, UseToken
+from worker_client.actions import Action, Begin, Forget, GiveUp, Halt, Leave, UseToken
 from worker_client.answers import Answer, Key, Result
-from worker_client.comeback import ComeBack, Verdict, after_close
+from worker_client.comeback import ComeBack, StayAway, Verdict, after_close
+from worker_client.draining import Because, Draining
 from worker_client.holdings import Holdings, Job, Owed
+from worker_client.keyring import Keyring
 from worker_client.line import Line
+from worker_client.offers import DECLINE_SECONDS, Room
 from worker_client.profile import Load, Profile
 from worker_client.protocol import messages as wire
 from worker_client.protocol.errors import CloseCode, ProtocolError, UnknownType
+from worker_client.rotation import Rotation
+from worker_client.voice import Voice
 
-ANNOUNCE_AGAIN_SECONDS = 30.0
 ASK_AGAIN_SECONDS = 5.0
+LONGEST_GRACE_SECONDS = 3.0
+"""A cancelled analysis is gone in five seconds, whatever the server allows it."""
 UPLOAD_INCOMPLETE = "upload_incomplete"
-DECLINE_SECONDS = {"busy": 5.0, "draining": 30.0, "no_model": 300.0}
+MOST_LISTED = 200
+"""Answers in one hello: more would not fit into a frame, and the next welcome takes up the rest."""
 
 Actions = list[Action]
 
@@ -39,12 +44,12 @@ class Session:
     def __init__(self, profile: Profile, *, answers: Iterable[Answer] = (), is_warm: bool = True) -> None:
         self._profile = profile
         self._is_warm = is_warm
+        self._has_left = False
         self._epoch = profile.epoch
         self._held = Holdings(answers)
-        self._load = Load()
-        self._line: Line | None = None
-        self._drain_until: float | None = None
-        self._is_overdue = self._has_left = False
+        self._voice = Voice(profile, self._held)
+        self._rotation = Rotation(profile, self._voice)
+        self._draining = Draining()
         self._answers_to: dict[type[Any], Callable[[Any, Line, float], Actions]] = {
             wire.Challenge: self._challenged,
             wire.Welcome: self._welcomed,
@@ -54,6 +59,9 @@ class Session:
             wire.ResultStale: self._acknowledged,
             wire.JobCancel: self._cancelled,
             wire.TokenRefreshOk: self._token_came,
+            wire.Drain: self._drained,
+            wire.RotateKeyWanted: lambda message, line, at: self._rotation.wanted(),
+            wire.RotateKeyOk: lambda message, line, at: self._rotation.taken(message),
             wire.Error: self._refused,
             wire.Bye: self._dismissed,
             wire.Ping: self._pinged,
@@ -64,7 +72,12 @@ class Session:
     @property
     def is_signed_in(self) -> bool:
         """Whether the server has said welcome on the present connection."""
-        return self._line is not None and self._line.is_signed_in
+        return self._voice.is_signed_in
+
+    @property
+    def keys(self) -> Keyring:
+        """The keys that sign for the worker."""
+        return self._profile.keys
 
     @property
     def is_holding(self) -> bool:
@@ -73,8 +86,13 @@ class Session:
 
     @property
     def is_draining(self) -> bool:
-        """Whether no new work is taken any more."""
-        return self._drain_until is not None
+        """Whether no new work is taken, be it that this process ends or that the server asks for it."""
+        return self._draining.is_on
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether this process shall end."""
+        return self._draining.is_leaving
 
     @property
     def jobs(self) -> tuple[Job, ...]:
@@ -88,8 +106,7 @@ class Session:
 
     def next_tick(self) -> float | None:
         """When `tick` has something to do."""
-        times = [] if self._drain_until is None or self._is_overdue else [self._drain_until]
-        line = self._line
+        times, line = self._draining.times(), self._voice.line
         if line is not None and not line.is_closing:
             times.append(line.silence_at)
             if line.is_signed_in:
@@ -100,12 +117,13 @@ class Session:
 
     def opened(self, *, at: float) -> Actions:
         """A socket is open; the server speaks first."""
-        self._line = Line(opened_at=at, heard_at=at)
+        self._voice.line = Line(opened_at=at, heard_at=at)
+        self._draining.forget_wish()
         return []
 
     def received(self, message: wire.FromServer, *, at: float) -> Actions:
         """A message came in."""
-        line = self._line
+        line = self._voice.line
         if line is None or line.is_closing:
             return []
         line.heard_at = at
@@ -115,7 +133,7 @@ class Session:
 
     def garbled(self, error: ProtocolError, *, at: float) -> Actions:
         """A frame came in that is no message. An unknown type is answered; anything else ends the connection."""
-        line = self._line
+        line = self._voice.line
         if line is None or line.is_closing:
             return []
         line.heard_at = at
@@ -125,25 +143,39 @@ class Session:
 
     def closed(self, *, code: int, reason: str) -> Verdict:
         """The socket is gone, or could not be opened (`code` 1006); whether and when to come back."""
-        line, self._line = self._line, None
+        line, self._voice.line = self._voice.line, None
         self._held.disconnected()
         if line is not None and line.is_closing and line.bye is None:
             return ComeBack()
-        return after_close(code=code, reason=reason, bye=None if line is None else line.bye)
+        verdict = after_close(code=code, reason=reason, bye=None if line is None else line.bye)
+        is_key_refused = isinstance(verdict, StayAway) and verdict.code == CloseCode.BAD_AUTH
+        if is_key_refused and (line is None or line.welcome is None) and self._profile.keys.refused():
+            return ComeBack()
+        return verdict
 
     def tick(self, *, at: float) -> Actions:
         """Time has passed: heartbeat, reports that are due, silence, the end of draining."""
         actions: Actions = []
-        line = self._line
+        line = self._voice.line
         if line is not None and not line.is_closing and at >= line.silence_at:
             return line.hang_up(CloseCode.HEARTBEAT_LOST, "nothing was heard for too long", comes_back=True)
         if line is not None and line.is_signed_in:
-            actions += self._beat(line, at) + self._report(at) + self._say_again(at)
-        if self._drain_until is not None and at >= self._drain_until:
-            self._is_overdue = True
+            beat = self._voice.beat(line, at)
+            actions += [*beat, *(self._say_ready() if beat else [])]
+            actions += self._voice.report(at) + self._voice.again(at)
+        because = self._draining.due(at)
+        if because is not None:
             for job in self._held.computing():
-                actions += self._release(job)
+                actions += self._release(job, because=because)
         return actions + self._leave_if_done(at)
+
+    def slept(self, seconds: float, *, at: float) -> Actions:
+        """The machine stood still for `seconds` that the clock did not count, and the leases may be gone."""
+        if self._voice.line is not None:
+            self._voice.line.slept(seconds)
+        self._held.slept(seconds)
+        self._draining.slept(seconds)
+        return self.tick(at=at)
 
     # ── the work ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -152,27 +184,28 @@ class Session:
     ) -> Actions:
         """A stage got on; said to the server at the agreed rate, the newest only."""
         self._held.note_progress(key, stage=stage, percent=percent, eta_seconds=eta_seconds)
-        return self._report(at)
+        return self._voice.report(at)
 
     def previewed(self, preview: wire.JobPreview, *, at: float) -> Actions:
         """The labels so far; said at most twice a second, the newest only."""
         self._held.note_preview(Key(preview.job, preview.fence), preview)
-        return self._report(at)
+        return self._voice.report(at)
 
     def computed(self, answer: Answer, *, at: float) -> Actions:
         """A job has its answer, and the answer is in the outbox."""
         job = self._held.jobs.pop(answer.key, None)
-        owed = self._held.owe(answer, token=None if job is None else job.token)
+        owed = self._held.owe(answer, after=job)
         if job is not None and job.stopping in ("cancel", "lost"):
-            actions = self._drop(answer.key, at) + self._confirm_cancel(job)
+            actions = self._drop(answer.key, at) + self._voice.confirm_cancel(job)
         else:
-            actions = self._deliver(owed, at)
+            actions = self._voice.deliver(owed, at)
         return [*actions, *self._say_ready(), *self._leave_if_done(at)]
 
     def stopped(self, key: Key, *, at: float) -> Actions:
         """A job that was to stop has stopped, and has no answer."""
-        job = self._held.jobs.pop(key, None)
-        actions = [] if job is None else self._confirm_cancel(job)
+        job = self._held.jobs.get(key)
+        actions = [] if job is None else self._voice.confirm_cancel(job)
+        self._held.finish(key)
         return [*actions, *self._say_ready(), *self._leave_if_done(at)]
 
     def uploaded(self, key: Key, *, artifact: str, at: float) -> Actions:
@@ -181,19 +214,26 @@ class Session:
         if owed is None:
             return []
         owed.artifact, owed.is_uploading = artifact, False
-        return self._deliver(owed, at)
+        return self._voice.deliver(owed, at)
 
     def lease_gone(self, key: Key, *, at: float) -> Actions:
         """The data plane says that the attempt no longer counts."""
         return self._drop(key, at)
 
-    def token_needed(self, key: Key) -> Actions:
+    def token_needed(self, key: Key, *, at: float) -> Actions:
         """The data token was refused; ask for another, now or as soon as the server is back."""
         attempt = self._held.find(key)
-        if attempt is None or attempt.wants_token:
+        return [] if attempt is None or attempt.wants_token else self._voice.ask_for_token(attempt, at)
+
+    def unsendable(self, message: wire.FromWorker) -> Actions:
+        """A message is longer than the server takes. An answer that can never be said is a failure, not a loop."""
+        if not isinstance(message, wire.JobResult | wire.JobFailed):
             return []
-        attempt.wants_token = True
-        return self._ask_for_token(key)
+        return self._give_up(Key(message.job, message.fence), "it is longer than the protocol allows")
+
+    def key_made(self) -> Actions:
+        """A new key lies on the disk beside the old one."""
+        return self._rotation.made()
 
     def warmed(self) -> Actions:
         """The analysis can start: until now no work was asked for, since every job would have failed."""
@@ -202,32 +242,34 @@ class Session:
 
     def measured(self, load: Load) -> None:
         """How busy the machine is; goes out with the next heartbeat."""
-        self._load = load
+        self._voice.load = load
 
     def drain(self, *, at: float, seconds: float) -> Actions:
-        """Take no more work; jobs that end within `seconds` may, the others are given back at once."""
-        if self._drain_until is not None:
+        """Take no more work and end; jobs that end within `seconds` may, the others are given back at once."""
+        if self._draining.is_leaving:
             return []
-        self._drain_until = at + seconds
+        self._draining.leaves_at = at + seconds
         actions = self._say_ready()
         for job in self._held.computing():
             if job.eta_seconds is not None and job.eta_seconds > seconds:
-                actions += self._release(job)
+                actions += self._release(job, because="shutdown")
         return actions + self._leave_if_done(at)
 
     # ── what the server says ────────────────────────────────────────────────────────────────────────────────────
 
     def _challenged(self, message: wire.Challenge, line: Line, at: float) -> Actions:
         running = tuple(job.as_running() for job in self._held.computing())
-        outbox = tuple(owed.answer.as_kept() for owed in self.owed)
+        outbox = tuple(owed.answer.as_kept() for owed in self.owed[:MOST_LISTED])
         return [line.say(self._profile.hello(message, epoch=self._epoch, running=running, outbox=outbox))]
 
     def _welcomed(self, message: wire.Welcome, line: Line, at: float) -> Actions:
         line.welcome = message
         line.heartbeat_at = at + message.hb_interval
+        if message.epoch != self._epoch:
+            self._held.forget_fences()
         self._epoch = message.epoch
         self._held.progress_seconds = 1.0 / max(message.limits.progress_hz, 0.1)
-        actions: Actions = []
+        actions = self._rotation.settle()
         for verdict in message.resume:
             if verdict.verdict in ("revoke", "already_done"):
                 actions += self._drop(Key(verdict.job, verdict.fence), at)
@@ -236,9 +278,9 @@ class Session:
             if job.offer.epoch != message.epoch:
                 actions += self._drop(job.key, at)
             elif job.wants_token:
-                actions += self._ask_for_token(job.key)
+                actions += self._voice.ask_for_token(job, at)
         for owed in self.owed:
-            actions += self._deliver(owed, at)
+            actions += self._voice.deliver(owed, at)
         return [*actions, *self._say_ready(), *self._leave_if_done(at)]
 
     def _offered(self, offer: wire.JobOffer, line: Line, at: float) -> Actions:
@@ -248,22 +290,17 @@ class Session:
             return [line.say(accept)]
         if not key.is_plain:
             return [line.say(wire.Error(re=re, code="bad_offer", detail="the job's id is no plain word"))]
-        reason = self._reason_to_decline(offer)
+        actions = [action for older in self._held.older(key) for action in self._drop(older, at)]
+        room = Room(self._credits(), self.is_draining, self._profile.caps.models, self._voice.free_mb)
+        reason = "busy" if self._held.is_outdated(key) else room.reason_to_decline(offer.model)
         if reason is None:
-            self._held.take(offer)
-            return [line.say(accept), Begin(offer), *self._say_ready()]
+            self._held.take(offer, at=at)
+            return [*actions, line.say(accept), Begin(offer), *self._say_ready()]
         decline = wire.JobDecline(
             re=re, job=key.job, fence=key.fence, reason=reason, retry_after=DECLINE_SECONDS[reason]
         )
         line.said_ready = None  # the offer used up a credit that is free again
-        return [line.say(decline), *self._say_ready()]
-
-    def _reason_to_decline(self, offer: wire.JobOffer) -> Literal["busy", "no_model", "draining"] | None:
-        if self.is_draining:
-            return "draining"
-        if self._credits() == 0:
-            return "busy"
-        return None if offer.model is None or offer.model in self._profile.caps.models else "no_model"
+        return [*actions, line.say(decline), *self._say_ready()]
 
     def _renewed(self, message: wire.HeartbeatOk, line: Line, at: float) -> Actions:
         return [action for lost in message.lost for action in self._drop(Key(lost.job, lost.fence), at)]
@@ -278,21 +315,29 @@ class Session:
             done = wire.JobCancelled(re=message.id or None, job=key.job, fence=key.fence)
             return [line.say(done), *self._drop(key, at)]
         is_news, job.stopping = job.stopping is None, "cancel"
-        return [Halt(key, grace_seconds=message.grace_s)] if is_news else []
+        return [Halt(key, grace_seconds=min(message.grace_s, LONGEST_GRACE_SECONDS))] if is_news else []
 
     def _token_came(self, message: wire.TokenRefreshOk, line: Line, at: float) -> Actions:
         key = Key(message.job, message.fence)
         attempt = self._held.find(key)
         if attempt is None:
             return []
-        attempt.token, attempt.wants_token = message.data_token, False
-        goes_on = self._deliver(attempt, at) if isinstance(attempt, Owed) else []
+        attempt.use_token(message.data_token, seconds=message.data_token_seconds, at=at)
+        goes_on = self._voice.deliver(attempt, at) if isinstance(attempt, Owed) else []
         return [UseToken(key, message.data_token), *goes_on]
+
+    def _drained(self, message: wire.Drain, line: Line, at: float) -> Actions:
+        self._draining.ask(message, at=at)
+        return self._say_ready()
 
     def _refused(self, message: wire.Error, line: Line, at: float) -> Actions:
         attempt = self._held.find(line.questions.pop(message.re or 0, None))
-        if attempt is None or not message.temporary:
+        if message.temporary:
+            line.said_ready = None  # whatever was not taken may have been the credits
+        if attempt is None:
             return []
+        if not message.temporary:
+            return self._give_up(attempt.key, f"the server refuses it ({message.code[:40]})")
         attempt.say_at = at + ASK_AGAIN_SECONDS
         if message.code == UPLOAD_INCOMPLETE and isinstance(attempt, Owed):
             attempt.artifact = None
@@ -305,70 +350,14 @@ class Session:
     def _pinged(self, message: wire.Ping, line: Line, at: float) -> Actions:
         return [line.say(wire.Pong(re=message.id or None, ts=message.ts))]
 
-    # ── what the worker says ────────────────────────────────────────────────────────────────────────────────────
-
-    def _say(self, message: Any, *, about: Key | None = None) -> list[Send]:
-        line = self._line
-        return [line.say(message, about=about)] if line is not None and line.is_signed_in else []
+    # ── what follows ────────────────────────────────────────────────────────────────────────────────────────────
 
     def _credits(self) -> int:
         is_open = self._is_warm and not self.is_draining
         return max(0, self._profile.slots - len(self._held.jobs)) if is_open else 0
 
     def _say_ready(self) -> Actions:
-        line = self._line
-        ready = wire.Ready(credits=self._credits(), draining=self.is_draining)
-        if line is None or not line.is_signed_in or ready == line.said_ready:
-            return []
-        line.said_ready = ready
-        return [line.say(msgspec.structs.replace(ready, load=self._load.share, gpu=self._load.gpu))]
-
-    def _beat(self, line: Line, at: float) -> Actions:
-        if line.welcome is None or at < line.heartbeat_at:
-            return []
-        line.heartbeat_at = at + line.welcome.hb_interval
-        load, number = self._load, line.welcome.session
-        return [line.say(wire.Heartbeat(session=number, load=load.share, gpu=load.gpu, jobs=self._held.leases()))]
-
-    def _report(self, at: float) -> Actions:
-        return (
-            [said for report in self._held.due_reports(at) for said in self._say(report)] if self.is_signed_in else []
-        )
-
-    def _say_again(self, at: float) -> Actions:
-        actions: Actions = []
-        for attempt in (*self._held.computing(), *self.owed):
-            if attempt.say_at is not None and at >= attempt.say_at:
-                attempt.say_at = None
-                if isinstance(attempt, Owed):
-                    actions += self._deliver(attempt, at)
-                elif attempt.wants_token:
-                    actions += self._ask_for_token(attempt.key)
-        return actions
-
-    def _deliver(self, owed: Owed, at: float) -> Actions:
-        """The next step that brings an answer to the server: a token, the upload, or the announcement."""
-        if not self.is_signed_in:
-            return []
-        announcement = owed.announcement()
-        if announcement is not None:
-            owed.say_at = at + ANNOUNCE_AGAIN_SECONDS
-            return [*self._say(announcement, about=owed.key)]
-        if owed.token is None or owed.wants_token:
-            owed.wants_token = True
-            return self._ask_for_token(owed.key)
-        if owed.is_uploading or not isinstance(owed.answer, Result):
-            return []
-        owed.is_uploading = True
-        return [Upload(owed.answer, owed.token)]
-
-    def _ask_for_token(self, key: Key) -> Actions:
-        return [*self._say(wire.TokenRefresh(job=key.job, fence=key.fence), about=key)]
-
-    def _confirm_cancel(self, job: Job) -> Actions:
-        if job.stopping != "cancel":
-            return []
-        return [*self._say(wire.JobCancelled(job=job.key.job, fence=job.key.fence))]
+        return self._voice.ready(slots=self._credits(), is_draining=self.is_draining)
 
     def _drop(self, key: Key, at: float) -> Actions:
         """The server no longer wants anything of this attempt."""
@@ -376,21 +365,34 @@ class Session:
         if job is not None and job.stopping is None:
             job.stopping = "lost"
             return [Halt(key, grace_seconds=0.0)]
-        if self._held.owed.pop(key, None) is None:
+        if key not in self._held.owed:
             return []
+        self._held.finish(key)
         return [Forget(key), *self._leave_if_done(at)]
 
-    def _release(self, job: Job) -> Actions:
+    def _give_up(self, key: Key, why: str) -> Actions:
+        owed = self._held.owed.get(key)
+        if owed is None:
+            return []
+        if isinstance(owed.answer, Result):
+            owed.is_uploading, owed.say_at = True, None  # nothing more of it is said until the failure is kept
+            owed.artifact = None
+            return [GiveUp(owed.answer, why)]
+        self._held.finish(key)
+        return [Forget(key)]
+
+    def _release(self, job: Job, *, because: Because) -> Actions:
         job.stopping = "release"
-        release = wire.JobRelease(job=job.key.job, fence=job.key.fence, reason="shutdown")
-        return [Halt(job.key, grace_seconds=0.0), *self._say(release)]
+        release = wire.JobRelease(job=job.key.job, fence=job.key.fence, reason=because)
+        return [Halt(job.key, grace_seconds=0.0), *self._voice.say(release)]
 
     def _leave_if_done(self, at: float) -> Actions:
-        if self._drain_until is None or self._has_left or self._held.jobs:
+        leaves_at = self._draining.leaves_at
+        if leaves_at is None or self._has_left or self._held.jobs:
             return []
-        if self._held.owed and self.is_signed_in and at < self._drain_until:
+        if self._held.owed and self.is_signed_in and at < leaves_at:
             return []
-        self._has_left, line = True, self._line
+        self._has_left, line = True, self._voice.line
         if line is None or line.is_closing:
             return [Leave()]
         return [*line.hang_up(1000, "the worker shuts down", comes_back=False), Leave()]

@@ -13,7 +13,7 @@ from worker_client.errors import SetUpError
 from worker_client.link import Link, Route
 from worker_client.profile import Profile
 from worker_client.protocol.errors import ProtocolError
-from worker_client.protocol.messages import Bye, Challenge, Error, FromServer, Welcome
+from worker_client.protocol.messages import Bye, Challenge, Error, FromServer, FromWorker, Welcome
 from worker_client.session import Session
 
 
@@ -76,6 +76,9 @@ class _Visitor:
 
     def garbled(self, error: ProtocolError) -> None:
         self.refusal = f"it sent a frame that cannot be read ({error.code})"
+
+    def unsendable(self, message: FromWorker) -> None:
+        self.refusal = f"{type(message).__name__} is longer than the protocol allows"
 
     def closed(self, *, code: int, reason: str) -> Verdict:
         self._link.stop()

@@ -61,24 +61,51 @@ class Meter:
             found.append(Gpu(index, name=str(self._nvml.nvmlDeviceGetName(handle)), memory_mb=int(total) // MB))
         return tuple(found)
 
-    def read(self, device: Device) -> Load:
-        """How busy the machine is right now. Blocks for a few milliseconds."""
+    def read(self, device: Device, *, own_pids: tuple[int, ...] = ()) -> Load:
+        """How busy the machine is right now. Blocks for a few milliseconds.
+
+        `own_pids`: the analysis processes; what they hold is free for the next analysis.
+        """
         share = min(psutil.cpu_percent(interval=None) / 100.0, 1.0)
+        if not device.name.startswith("cuda"):
+            own = sum(map(_resident_bytes, own_pids))
+            return Load(share=share, free_mb=(psutil.virtual_memory().available + own) // MB)
         gpu = self._gpu_load(device)
-        return Load(share=share if gpu is None else gpu.util, gpu=gpu)
+        free_mb = None if gpu is None else self._gpu_free_mb(device, own_pids=own_pids)
+        return Load(share=share if gpu is None else gpu.util, gpu=gpu, free_mb=free_mb)
+
+    def _gpu_free_mb(self, device: Device, *, own_pids: tuple[int, ...]) -> int | None:
+        """None where the driver does not say what each process holds (Windows, containers)."""
+        try:
+            handle = self._handle(device)
+            free = int(self._nvml.nvmlDeviceGetMemoryInfo(handle).free)
+            held = {one.pid: one.usedGpuMemory for one in self._nvml.nvmlDeviceGetComputeRunningProcesses(handle)}
+        except self._nvml.NVMLError:
+            return None
+        own = [held.get(pid) for pid in own_pids]
+        return None if None in own else (free + sum(int(size or 0) for size in own)) // MB
+
+    def _handle(self, device: Device) -> Any:
+        return self._nvml.nvmlDeviceGetHandleByIndex(int(device.name.partition(":")[2] or 0))
 
     def _gpu_load(self, device: Device) -> GpuLoad | None:
-        kind, _, number = device.name.partition(":")
-        if self._nvml is None or kind != "cuda":
+        if self._nvml is None:
             return None
         try:
-            handle = self._nvml.nvmlDeviceGetHandleByIndex(int(number or 0))
+            handle = self._handle(device)
             util = self._nvml.nvmlDeviceGetUtilizationRates(handle).gpu
             used = self._nvml.nvmlDeviceGetMemoryInfo(handle).used
             temperature = self._nvml.nvmlDeviceGetTemperature(handle, self._nvml.NVML_TEMPERATURE_GPU)
         except self._nvml.NVMLError:
             return None
         return GpuLoad(util=min(util / 100.0, 1.0), mem_used=int(used) // MB, temp=float(temperature))
+
+
+def _resident_bytes(pid: int) -> int:
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0
 
 
 def choose_device(asked: str, *, gpus: tuple[Gpu, ...], torch_version: str) -> Device:

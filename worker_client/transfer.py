@@ -8,65 +8,46 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import logging
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 from weakref import WeakValueDictionary
 
 import httpx
-import msgspec
 
-from worker_client.address import on_server
+from worker_client.address import on_server, origin_of
 from worker_client.cache import Cache
 from worker_client.errors import (
-    ChecksumRefused,
     DigestMismatch,
-    LeaseGone,
-    OffsetMoved,
-    TokenRefused,
+    Intercepted,
     TransferError,
     TransferRefused,
     Unreachable,
     UploadVanished,
 )
+from worker_client.patience import DataToken, Patience, refusal
 from worker_client.protocol.messages import InputArtifact
+
+logger = logging.getLogger(__name__)
 
 WINDOW_BYTES = 4 << 20
 WINDOWS_IN_FLIGHT = 2
-FETCH_TRIES = 8
-TOKEN_TRIES = 3
+FETCH_TRIES = 24
+"""Without a single byte more: three to four minutes."""
 UPLOAD_RESTARTS = 3
-MAX_DELAY_SECONDS = 20.0
+FIRST_CHUNK_BYTES = 256 << 10
+LEAST_CHUNK_BYTES = 64 << 10
+QUICK_SECONDS = 2.0
+SLOW_SECONDS = 6.0
 
-T = TypeVar("T")
 Count = Callable[[int], None]
 """Told how many more bytes went through; a negative number when some have to go again."""
-
-
-class DataToken:
-    """The token that moves one attempt's bytes. It grows old; `ask` lets the session fetch another."""
-
-    def __init__(self, value: str, *, ask: Callable[[], None]) -> None:
-        self.value = value
-        self._ask = ask
-        self._changed = asyncio.Event()
-
-    def use(self, value: str) -> None:
-        """From now on this one."""
-        self.value = value
-        self._changed.set()
-
-    async def renewed(self, old: str) -> None:
-        """Wait for an answer to `ask`, unless the token is another than `old` already."""
-        if self.value == old:
-            self._changed.clear()
-            self._ask()
-            await self._changed.wait()
 
 
 @dataclass(frozen=True)
@@ -80,33 +61,11 @@ class Parcel:
     words: Mapping[str, str] = field(default_factory=dict)
 
 
-def is_retryable(error: TransferError) -> bool:
-    """Whether the same transfer may succeed when it is simply tried again.
-
-    Yes: Unreachable (no network, timeout, 3xx of a captive portal, 408, 423, 425, 429, 5xx), ChecksumRefused (a chunk
-    was damaged on its way), OffsetMoved (the server is asked for its offset before every try).
-    No: TokenRefused (needs another token), LeaseGone, DigestMismatch (fetched anew once, by the caller),
-    UploadVanished (needs another upload), ForeignPath, TransferRefused.
-    """
-    return isinstance(error, Unreachable | ChecksumRefused | OffsetMoved)
-
-
-def refusal(response: httpx.Response) -> TransferError | None:
-    """What an answer other than success means; None for 2xx."""
-    status = response.status_code
-    if status < 300:
-        return None
-    if status < 400 or status in (408, 423, 425, 429) or status >= 500:
-        return Unreachable(f"it answered {status}", retry_after=_seconds(response.headers.get("retry-after")))
-    code = _problem_code(response)
-    if status == 409:
-        return OffsetMoved() if "offset" in code else LeaseGone()
-    known = {401: TokenRefused, 403: TokenRefused, 404: UploadVanished, 410: UploadVanished, 460: ChecksumRefused}
-    return known[status]() if status in known else TransferRefused(status, code=code)
-
-
 class Transfer:
-    """Fetches and uploads on the enrolled server, and nowhere else. `wait` sleeps, `luck` is uniform in 0 to 1."""
+    """Fetches and uploads on the enrolled server. `wait` sleeps, `luck` is uniform in 0 to 1.
+
+    A download alone may be sent on, and only to the storage that the server named at sign-in (`trust_storage`).
+    """
 
     def __init__(
         self,
@@ -120,10 +79,18 @@ class Transfer:
         self._client = client
         self._server = server
         self._cache = cache
-        self._wait = wait
-        self._luck = luck
+        self._persist = Patience(wait=wait, luck=luck)
         self._lanes = asyncio.Semaphore(WINDOWS_IN_FLIGHT)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._storage_origin = ""
+
+    def trust_storage(self, origin: str) -> None:
+        """The one other place that a download may come from; empty: none. Behind a https server it is https too."""
+        spelled = origin_of(origin)
+        is_as_safe = spelled.startswith("https:") or not self._server.startswith("https:")
+        self._storage_origin = spelled if is_as_safe else ""
+        if origin and not self._storage_origin:
+            logger.warning("The server named a storage that is not safe to use; no download will be sent on")
 
     # ── down ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -138,16 +105,18 @@ class Transfer:
             if cached is not None:
                 count(item.size)
                 return cached
+            tally = _Tally(count)
             try:
-                return await self._fetch_whole(item, url=url, token=token, count=count)
+                return await self._fetch_whole(item, url=url, token=token, count=tally)
             except DigestMismatch:
-                count(-item.size)
-                return await self._fetch_whole(item, url=url, token=token, count=count)
+                tally.undo()
+                return await self._fetch_whole(item, url=url, token=token, count=tally)
 
     async def _fetch_whole(self, item: InputArtifact, *, url: str, token: DataToken, count: Count) -> Path:
         part = self._cache.part(item.sha256)
         begun = await asyncio.to_thread(_begun_bytes, part, item.size)
         count(begun)
+        await asyncio.to_thread(self._cache.make_room, item.size - begun)
         ahead: deque[asyncio.Task[bytes]] = deque()
         try:
             async with asyncio.TaskGroup() as group:
@@ -165,40 +134,61 @@ class Transfer:
     async def _window(
         self, item: InputArtifact, url: str, span: tuple[int, int], *, token: DataToken, count: Count
     ) -> bytes:
-        async def once(bearer: str) -> bytes:
-            async with self._lanes:
-                return await self._window_once(item, url, span, bearer=bearer, count=count)
+        came = bytearray()
 
-        return await self._persist(once, token=token, tries=FETCH_TRIES)
+        async def once(bearer: str) -> None:
+            async with self._lanes:
+                await self._window_once(item, url, span, came, bearer=bearer, count=count)
+
+        await self._persist(once, token=token, tries=FETCH_TRIES, mark=lambda: len(came))
+        return bytes(came)
 
     async def _window_once(
-        self, item: InputArtifact, url: str, span: tuple[int, int], *, bearer: str, count: Count
-    ) -> bytes:
-        start, end = span
-        headers = {
-            **_bearer(bearer),
-            "Range": f"bytes={start}-{end - 1}",
-            "If-Range": f'"{item.sha256}"',
-            "Accept-Encoding": "identity",
-        }
-        came = bytearray()
+        self, item: InputArtifact, url: str, span: tuple[int, int], came: bytearray, *, bearer: str, count: Count
+    ) -> None:
+        """Go on with a window where it was cut off."""
+        start, end = span[0] + len(came), span[1]
         try:
-            async with self._client.stream("GET", url, headers=headers) as response:
-                await _raise_unless_success(response)
+            async with self._get(item, url, span=(start, end), bearer=bearer) as response:
                 is_asked = response.headers.get("content-range", "") == f"bytes {start}-{end - 1}/{item.size}"
                 if not (is_asked if response.status_code == 206 else (start, end) == (0, item.size)):
                     raise DigestMismatch(item.artifact)
                 async for piece in response.aiter_raw():
                     came += piece
                     count(len(piece))
-                    if len(came) > end - start:
+                    if len(came) > span[1] - span[0]:
                         raise DigestMismatch(item.artifact)
-            if len(came) < end - start:
-                raise Unreachable("the answer was cut off")
-        except (TransferError, httpx.TransportError) as error:
-            count(-len(came))
-            raise _as_transfer_error(error) from error
-        return bytes(came)
+        except httpx.TransportError as error:
+            raise Unreachable(type(error).__name__) from error
+        if len(came) < span[1] - span[0]:
+            raise Unreachable("the answer was cut off")
+
+    @asynccontextmanager
+    async def _get(
+        self, item: InputArtifact, url: str, *, span: tuple[int, int], bearer: str
+    ) -> AsyncIterator[httpx.Response]:
+        """The server's answer for a part of an artifact, or that of its storage."""
+        wanted = {"Range": f"bytes={span[0]}-{span[1] - 1}", "Accept-Encoding": "identity"}
+        own = {**wanted, **_bearer(bearer), "If-Range": f'"{item.sha256}"'}
+        async with self._client.stream("GET", url, headers=own) as response:
+            elsewhere = self._sent_on(response)
+            if elsewhere is None:
+                await _raise_unless_success(response)
+                if response.status_code == httpx.codes.OK and "etag" not in response.headers:
+                    raise Intercepted(response.status_code)
+                yield response
+                return
+        # The link is the permission: the worker's own token stays here, and what comes is checked like any other.
+        async with self._client.stream("GET", elsewhere, headers=wanted) as response:
+            if response.status_code not in (200, 206):
+                raise Unreachable(f"its storage answered {response.status_code}")
+            yield response
+
+    def _sent_on(self, response: httpx.Response) -> str | None:
+        if not response.has_redirect_location or not self._storage_origin:
+            return None
+        there = urljoin(str(response.url), response.headers["location"])
+        return there if origin_of(there) == self._storage_origin else None
 
     # ── up ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -241,7 +231,7 @@ class Transfer:
         location = response.headers.get("location", "")
         on_server(self._server, location)
         if not location:
-            raise TransferRefused(response.status_code, code="no_location")
+            raise Intercepted(response.status_code)
         return str(location)
 
     async def _push(self, parcel: Parcel, location: str, count: Count, bearer: str) -> None:
@@ -249,18 +239,20 @@ class Transfer:
         common = {**_bearer(bearer), "Tus-Resumable": "1.0.0"}
         head = await self._ask("HEAD", url, headers=common)
         offset = _offset(head)
-        sent = offset
+        sent, pace = offset, Pace()
         count(sent)
         try:
             while offset < parcel.size:
-                chunk = await asyncio.to_thread(_read_at, parcel.path, offset)
+                chunk = await asyncio.to_thread(_read_at, parcel.path, offset, pace.chunk_bytes)
                 headers = {
                     **common,
                     "Upload-Offset": str(offset),
                     "Upload-Checksum": f"sha256 {_base64(hashlib.sha256(chunk).digest())}",
                     "Content-Type": "application/offset+octet-stream",
                 }
+                began_at = asyncio.get_running_loop().time()
                 offset = _offset(await self._ask("PATCH", url, headers=headers, content=chunk))
+                pace.took(asyncio.get_running_loop().time() - began_at)
                 if offset <= sent:
                     raise Unreachable("the server's offset does not move")
                 count(offset - sent)
@@ -283,31 +275,34 @@ class Transfer:
             raise failure
         return response
 
-    async def _persist(
-        self, attempt: Callable[[str], Awaitable[T]], *, token: DataToken, tries: int | None = None
-    ) -> T:
-        failures = refusals = 0
-        while True:
-            bearer = token.value
-            try:
-                return await attempt(bearer)
-            except TokenRefused:
-                refusals += 1
-                if refusals >= TOKEN_TRIES:
-                    raise
-                await token.renewed(bearer)
-            except TransferError as error:
-                failures += 1
-                if not is_retryable(error) or failures == tries:
-                    raise
-                await self._wait(delay_seconds(failures, error, luck=self._luck()))
+
+class Pace:
+    """How much goes into one chunk: a slow line gets small ones, so that none of them outlasts a proxy's patience."""
+
+    def __init__(self) -> None:
+        self.chunk_bytes = FIRST_CHUNK_BYTES
+
+    def took(self, seconds: float) -> None:
+        """The last chunk took this long."""
+        if seconds < QUICK_SECONDS:
+            self.chunk_bytes = min(WINDOW_BYTES, 2 * self.chunk_bytes)
+        elif seconds > SLOW_SECONDS:
+            self.chunk_bytes = max(LEAST_CHUNK_BYTES, self.chunk_bytes // 2)
 
 
-def delay_seconds(failures: int, error: TransferError, *, luck: float) -> float:
-    """How long to wait before the next try: full jitter over a growing span, or longer when the server says so."""
-    grown = luck * min(MAX_DELAY_SECONDS, 0.5 * 2.0 ** min(failures, 10))
-    asked = error.retry_after if isinstance(error, Unreachable) else None
-    return max(grown, asked or 0.0)
+class _Tally:
+    """Counts on, and can take all of it back."""
+
+    def __init__(self, count: Count) -> None:
+        self._count = count
+        self._sum = 0
+
+    def __call__(self, more: int) -> None:
+        self._sum += more
+        self._count(more)
+
+    def undo(self) -> None:
+        self(-self._sum)
 
 
 def _as_transfer_error(error: Exception) -> TransferError:
@@ -325,21 +320,6 @@ async def _raise_unless_success(response: httpx.Response) -> None:
 def _first(failures: BaseExceptionGroup[TransferError | OSError]) -> TransferError | OSError:
     first = failures.exceptions[0]
     return _first(first) if isinstance(first, BaseExceptionGroup) else first
-
-
-class _Problem(msgspec.Struct):
-    code: str = ""
-
-
-def _problem_code(response: httpx.Response) -> str:
-    try:
-        return msgspec.json.decode(response.content, type=_Problem).code
-    except (msgspec.DecodeError, UnicodeDecodeError, httpx.ResponseNotRead):
-        return ""
-
-
-def _seconds(text: str | None) -> float | None:
-    return min(float(text), 600.0) if text is not None and text.isdecimal() else None
 
 
 def _offset(response: httpx.Response) -> int:
@@ -374,7 +354,7 @@ def _append(part: Path, piece: bytes) -> None:
         file.write(piece)
 
 
-def _read_at(path: Path, offset: int) -> bytes:
+def _read_at(path: Path, offset: int, size: int) -> bytes:
     with path.open("rb") as file:
         file.seek(offset)
-        return file.read(WINDOW_BYTES)
+        return file.read(size)

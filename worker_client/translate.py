@@ -53,9 +53,9 @@ def packed_of(item: InputArtifact) -> PackedVolume:
     )
 
 
-def model_name(model: ModelRef) -> ModelName:
-    """A model as both sides name it."""
-    return ModelName(name=model.name, version=model.version, sha256=model.sha256)
+def model_name(model: ModelRef, *, memory_mb: int = 0) -> ModelName:
+    """A model as both sides name it. `memory_mb` is what it needs at its peak, where that matters."""
+    return ModelName(name=model.name, version=model.version, sha256=model.sha256, memory_mb=memory_mb)
 
 
 def order_of(offer: JobOffer, *, files: Mapping[str, Path], output: Path) -> Order:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from worker_client.actions import Action, Send
 from worker_client.answers import Failure, Key, Result
+from worker_client.keyring import Keyring
 from worker_client.profile import Profile
 from worker_client.protocol import messages as wire
 from worker_client.session import Session
@@ -20,14 +21,24 @@ GRID = wire.GridSpec(shape=(4, 5, 6), affine=IDENTITY)
 KEY = Key("01JOB", 1)
 
 
-def profile(*, slots: int = 1) -> Profile:
+@dataclass(frozen=True)
+class AKey:
+    """A key whose signatures can be read."""
+
+    public_key: str = "key-1"
+
+    def sign(self, text: bytes) -> str:
+        return f"signed {text.decode()}" if self.public_key == "key-1" else f"{self.public_key} {text.decode()}"
+
+
+def profile(*, slots: int = 1, keys: Keyring | None = None, models: tuple[wire.ModelName, ...] = (MODEL,)) -> Profile:
     return Profile(
         worker_id="w1",
         host="segwire.example",
         boot_id="boot-1",
-        sign=lambda text: f"signed {text.decode()}",
+        keys=keys or Keyring(AKey()),
         software=wire.Software(version="0"),
-        caps=wire.Capabilities(device="cpu", models=(MODEL,)),
+        caps=wire.Capabilities(device="cpu", models=models),
         slots=slots,
         epoch=EPOCH,
     )

@@ -16,6 +16,7 @@ from tests.worker_client.fakes import Caller, FakeBox, FakeServer, fake_server
 from worker_client.agent import Agent
 from worker_client.answers import Key
 from worker_client.cache import Cache
+from worker_client.home import Home
 from worker_client.link import Link, Route
 from worker_client.outbox import Outbox
 from worker_client.profile import Load
@@ -90,7 +91,7 @@ def make_agent(
         link=Link(Route(server.url, uses_proxy=False), luck=lambda: 0.0),
         runner=runner,
         transfer=transfer,
-        outbox=outbox,
+        home=Home(home),
         measure=lambda: Load(share=0.25),
         drain_seconds=drain_seconds,
     )

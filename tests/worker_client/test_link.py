@@ -11,11 +11,12 @@ from websockets.http11 import Response
 
 from tests.worker_client.builders import IDENTITY, profile
 from tests.worker_client.fakes import fake_server
-from worker_client import link as link_module
+from worker_client import websocket as link_module
 from worker_client.actions import HangUp, Send
 from worker_client.comeback import ComeBack
 from worker_client.errors import ServerForbids
-from worker_client.link import Link, Outgoing, Route
+from worker_client.link import Link, Route
+from worker_client.outgoing import Outgoing
 from worker_client.protocol import messages as wire
 from worker_client.session import Session
 
@@ -41,6 +42,9 @@ class Owner:
     def garbled(self, error) -> None:
         self.errors.append(error.code)
         self._act(self.session.garbled(error, at=0.0))
+
+    def unsendable(self, message) -> None:
+        self._act(self.session.unsendable(message))
 
     def closed(self, *, code, reason):
         self.ends.append(code)

@@ -137,7 +137,7 @@ def test_a_lease_that_the_data_plane_calls_gone_is_forgotten():
 def test_a_refused_token_is_asked_for_once_and_handed_on():
     talk = computing()
 
-    talk.actions = talk.session.token_needed(KEY) + talk.session.token_needed(KEY)
+    talk.actions = talk.session.token_needed(KEY, at=0.0) + talk.session.token_needed(KEY, at=0.0)
     asked = talk.said(wire.TokenRefresh)
     talk.hear(wire.TokenRefreshOk(job=KEY.job, fence=1, data_token="token-2"))
 
@@ -148,7 +148,7 @@ def test_a_refused_token_is_asked_for_once_and_handed_on():
 def test_a_token_wanted_while_offline_is_asked_for_after_the_welcome():
     talk = computing()
     talk.session.closed(code=1006, reason="")
-    talk.session.token_needed(KEY)
+    talk.session.token_needed(KEY, at=0.0)
 
     talk.sign_in((KEY, "keep"), at=3.0)
 

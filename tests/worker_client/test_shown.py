@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from tests.worker_client.builders import KEY, a_result, computing, signed_in
-from worker_client import cli
+from worker_client import cli, telemetry
 from worker_client.config import ConfigInvalid, Logs, read_logs, read_models_folder
 from worker_client.console import glance_at, line_of
 from worker_client.logs import JsonFormatter, TextFormatter
@@ -52,7 +53,8 @@ def test_the_line_says_how_to_stop_at_once():
 async def test_the_line_is_drawn_until_it_is_cancelled():
     written = io.StringIO()
     screen = Console(file=written, force_terminal=True, width=100)
-    shown = asyncio.create_task(cli.console.show(signed_in().session, console=screen, host="h", device="cpu"))
+    agent = SimpleNamespace(session=signed_in().session, way="websocket")
+    shown = asyncio.create_task(cli.console.show(agent, console=screen, host="h", device="cpu"))
     await asyncio.sleep(0)
     shown.cancel()
     await asyncio.wait({shown})
@@ -113,7 +115,10 @@ def nvml(**changes: object) -> SimpleNamespace:
         "nvmlDeviceGetCount": lambda: 1,
         "nvmlDeviceGetHandleByIndex": lambda index: index,
         "nvmlDeviceGetName": lambda handle: "A100",
-        "nvmlDeviceGetMemoryInfo": lambda handle: SimpleNamespace(total=40_000 << 20, used=1_000 << 20),
+        "nvmlDeviceGetMemoryInfo": lambda handle: SimpleNamespace(
+            total=40_000 << 20, used=1_000 << 20, free=39_000 << 20
+        ),
+        "nvmlDeviceGetComputeRunningProcesses": lambda handle: [SimpleNamespace(pid=7, usedGpuMemory=600 << 20)],
         "nvmlDeviceGetUtilizationRates": lambda handle: SimpleNamespace(gpu=37),
         "nvmlDeviceGetTemperature": lambda handle, kind: 61,
         **changes,
@@ -125,12 +130,35 @@ def test_the_gpu_is_read_from_its_driver(monkeypatch):
     meter = Meter()
     monkeypatch.setattr(meter, "_nvml", nvml())
 
-    load = meter.read(Device("cuda:0", "A100", 40_000))
+    load = meter.read(Device("cuda:0", "A100", 40_000), own_pids=(7,))
 
     assert meter.gpus() == (A100,)
+    assert load.free_mb == 39_600
     assert meter.driver == "570.1"
     assert load.gpu == wire.GpuLoad(util=0.37, mem_used=1_000, temp=61.0)
     assert load.share == 0.37
+
+
+def test_memory_is_unknown_where_the_driver_does_not_say_who_holds_it(monkeypatch):
+    """In a container process ids are others than the driver's: a warm model would count as somebody else's."""
+    meter = Meter()
+    monkeypatch.setattr(meter, "_nvml", nvml())
+
+    load = meter.read(Device("cuda:0", "A100", 40_000), own_pids=(8,))
+
+    assert load.free_mb is None
+
+
+def test_on_a_cpu_the_memory_of_the_analysis_counts_as_free(monkeypatch):
+    meter = Meter()
+    monkeypatch.setattr(telemetry.psutil, "virtual_memory", lambda: SimpleNamespace(available=1_000 << 20))
+
+    without = meter.read(Device("cpu", "CPU")).free_mb
+    among = meter.read(Device("cpu", "CPU"), own_pids=(os.getpid(), 2**22 + 1)).free_mb
+
+    assert without == 1_000
+    assert among is not None
+    assert among > 1_000
 
 
 def test_a_gpu_that_does_not_answer_is_no_reason_to_stop(monkeypatch):

@@ -26,8 +26,9 @@ from worker_client.errors import (
     Unreachable,
     UploadVanished,
 )
+from worker_client.patience import DataToken, delay_seconds, is_retryable
 from worker_client.protocol.messages import InputArtifact
-from worker_client.transfer import DataToken, Parcel, Transfer, delay_seconds, is_retryable
+from worker_client.transfer import Parcel, Transfer
 
 SCAN = bytes(range(256)) * 4
 SHA = hashlib.sha256(SCAN).hexdigest()
@@ -36,6 +37,7 @@ SHA = hashlib.sha256(SCAN).hexdigest()
 @pytest.fixture(autouse=True)
 def _small_windows(monkeypatch):
     monkeypatch.setattr(transfer, "WINDOW_BYTES", 100)
+    monkeypatch.setattr(transfer, "FIRST_CHUNK_BYTES", 100)
 
 
 class Bench:

@@ -15,6 +15,7 @@ from daphne.server import Server
 from twisted.internet import reactor
 
 from server.config.limits import Limits
+from server.launcher.valve import Valve
 
 HANDSHAKE_SECONDS = 5
 LINGER_SECONDS = 2.0
@@ -113,6 +114,13 @@ class WebServer(Server):
             super().run()
         finally:
             daphne_server.HTTPFactory = original
+
+    async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
+        await super().handle_reply(protocol, message)
+        if message["type"] == "websocket.accept" and protocol.transport is not None:
+            protocol.valve = Valve(protocol.transport)
+        elif message["type"] == "websocket.send" and hasattr(protocol, "valve"):
+            await protocol.valve.passable()
 
     def listen_error(self, failure: Any) -> None:
         self.listen_failure = failure.getErrorMessage()

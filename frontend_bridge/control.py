@@ -10,7 +10,6 @@ Flow: 9 browser
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -43,8 +42,13 @@ def listen() -> None:
 
 def look_again(user_ids: Iterable[Any]) -> None:
     """Tell the open sockets of these users, once the change is committed, to look at their rights again."""
-    for user_id in set(user_ids):
-        transaction.on_commit(partial(pokes.poke, f"user:{user_id}", seq=0), robust=True)
+    told = set(user_ids)
+
+    def tell() -> None:
+        for user_id in told:
+            pokes.poke(f"user:{user_id}", seq=0)
+
+    transaction.on_commit(tell, robust=True)
 
 
 def _signed_out(*, request: HttpRequest, user: Any, **_: object) -> None:

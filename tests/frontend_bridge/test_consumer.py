@@ -56,6 +56,7 @@ def job(doctor: User, study: Study) -> Job:
 def finish(job: Job) -> None:
     """The rest of a job's life, as the dispatcher writes it."""
     now = timezone.now()
+    Worker.objects.create(pk="w1", name="lab-1", public_key="a2V5")
     services.record(job.pk, Leased(at=now, worker_id="w1"), lease=LEASE)
     services.record(job.pk, Started(at=now, worker_id="w1", fence=1))
     name = f"masks/{job.pk}.nii.gz"

@@ -156,11 +156,7 @@ class Session:
             await self._look_around()
 
     async def _look_around(self) -> None:
-        try:
-            found = await standings.of(self.worker_id)
-        except Exception as error:  # noqa: BLE001  (the database may be away; the worker's own frames decide then)
-            log.warning("could not look for what a worker is to be told", cause=type(error).__name__)
-            return
+        found = await standings.of(self.worker_id)
         if found is None or found.session < self.number:
             return
         self._check_state(found.state)

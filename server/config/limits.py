@@ -41,6 +41,8 @@ class Limits:
     queued_jobs: int = 10_000
     failures_per_minute: int = 5
     key_days: float = 90.0
+    log_days: float = 30.0
+    """How long the steps of a job that has ended can be read one by one."""
     api_token_days: float = 365.0
     old_key_seconds: float = 600.0
     database_connections: int = 32

@@ -121,7 +121,8 @@ def _succeed(job: Job, event: Finished, policy: Policy) -> tuple[Job, Effects]:
 
 def _falter(job: Job, event: Faltered, policy: Policy) -> tuple[Job, Effects]:
     tried = job if event.is_declined else _begun(job, event)
-    skip = timedelta(seconds=event.skip_seconds)
+    backoff = 0.0 if event.is_declined else policy.retry_seconds * 2.0 ** (tried.attempt - 1)
+    skip = timedelta(seconds=max(event.skip_seconds, backoff))
     return _requeue(tried, event, policy, code=event.code, detail=event.detail, skip=skip)
 
 

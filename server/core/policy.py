@@ -18,3 +18,5 @@ class Policy:
     unanswered_skip_seconds: float = 30.0
     """A worker that let an offer pass unanswered is not asked again for that job before this has passed."""
     max_attempts: int = 3
+    retry_seconds: float = 2.0
+    """How long a worker is spared a job that went wrong with it; twice as long after each further attempt."""

@@ -10,9 +10,10 @@ class DispatchConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from server.dispatch import assigner, wakeups
+        from server.dispatch import assigner, forecast, wakeups
         from server.jobs import outbox, outlook
 
         outbox.on_seek(wakeups.bell.ring)
         outbox.on_stop(wakeups.poke_worker)
-        outlook.answer_with(assigner.outlook)
+        outbox.on_success(forecast.learn)
+        outlook.answer_with(assigner.Outlook())

@@ -4,6 +4,7 @@ Flow: 3 dispatch
 """
 
 import asyncio
+import random
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -14,17 +15,21 @@ from django.conf import settings
 from django.db import connections
 
 from server.audit.keeping import keep_sealed
-from server.dispatch import assigner, housekeeping, wakeups
+from server.core.clocks import Reading, jump_between
+from server.dispatch import assigner, housekeeping, survey, wakeups
 from server.dispatch.node import NODE
 from server.dispatch.threads import database_threads, in_thread
 from server.imaging.services import tidy
 from server.jobs.outbox import topic_of
+from server.jobs.pruning import prune
+from server.jobs.services import is_own_clock
 from server.topics import pokes
 
 log = structlog.get_logger(__name__)
 
 TICK_SECONDS = 2.0
 TIDY_SECONDS = 900.0
+SOON_SECONDS = 0.2
 STUCK_SECONDS = 15.0
 
 _last_tick: float | None = None
@@ -38,6 +43,10 @@ def assert_ticking() -> None:
     """Raises NotTicking unless the dispatcher of this process has looked at the queue lately."""
     if _last_tick is None or time.monotonic() - _last_tick > STUCK_SECONDS:
         raise NotTicking
+
+
+def _both_clocks() -> Reading:
+    return Reading(wall=time.time(), monotonic=time.monotonic())
 
 
 async def run(*, stop: asyncio.Event, on_server_job: Callable[[], None]) -> None:
@@ -65,24 +74,28 @@ async def run(*, stop: asyncio.Event, on_server_job: Callable[[], None]) -> None
 class Dispatcher:
     """One process's looks at the queue, and what it told the waiting last time."""
 
-    def __init__(self, *, on_server_job: Callable[[], None]) -> None:
+    def __init__(self, *, on_server_job: Callable[[], None], read: Callable[[], Reading] = _both_clocks) -> None:
         self.on_server_job = on_server_job
-        self._positions: Mapping[str, int] = {}
-        self._tick_at = time.monotonic()
+        self._read = read
+        self._reading = read()
+        self._told: Mapping[str, tuple[int, float | None]] = {}
+        self._tick_at = self._reading.monotonic
 
     def seconds_to_tick(self) -> float:
         """How long the bell may stay silent."""
-        return max(0.0, self._tick_at - time.monotonic())
+        return max(0.0, self._tick_at - self._read().monotonic)
 
     async def look(self) -> None:
-        """Assign what can be assigned; on a tick first take back what ran out."""
+        """Assign what can be assigned; on a tick take back before what ran out, and look around afterwards."""
         global _last_tick  # noqa: PLW0603  (read by the readiness check)
         is_tick = self.seconds_to_tick() == 0.0
         try:
             if is_tick:
-                self._tick_at = time.monotonic() + TICK_SECONDS
-                await in_thread(housekeeping.expire)
+                # Several dispatchers shall not look at the same moment for ever.
+                self._tick_at = self._read().monotonic + TICK_SECONDS * random.uniform(0.8, 1.0)  # noqa: S311
+                await in_thread(housekeeping.expire, jump=self._jump())
             found = await in_thread(assigner.assign_round)
+            standings = await in_thread(survey.look_around) if is_tick else None
         except Exception:
             # A locked or absent database passes; a dispatcher that ended would be missed only at the next click.
             log.exception("the dispatcher could not look at the queue")
@@ -92,13 +105,25 @@ class Dispatcher:
             await wakeups.send(channel_name, wakeups.OFFERS)
         if found.wants_server:
             self.on_server_job()
-        await self._tell_positions(found.positions)
+        if standings is not None:
+            await self._tell(standings)
 
-    async def _tell_positions(self, positions: Mapping[str, int]) -> None:
-        told, self._positions = self._positions, positions
-        for job_id, position in positions.items():
-            if told.get(job_id) != position:
-                body = {"stage": None, "progress": 0.0, "eta_seconds": None, "queue_position": position}
+    def _jump(self) -> float:
+        """By how much the wall clock was set since the last tick; of no interest where leases follow the database's."""
+        before, self._reading = self._reading, self._read()
+        jump = jump_between(before, self._reading)
+        if jump and is_own_clock():
+            log.warning("the clock of this machine was set; the leases are put right", seconds=round(jump, 1))
+            return jump
+        return 0.0
+
+    async def _tell(self, standings: survey.Standings) -> None:
+        if standings.is_behind:
+            self._tick_at = self._read().monotonic + SOON_SECONDS
+        told, self._told = self._told, standings.places
+        for job_id, (place, eta) in standings.places.items():
+            if told.get(job_id) != (place, eta):
+                body = {"stage": None, "progress": 0.0, "eta_seconds": eta, "queue_position": place}
                 await pokes.anews(topic_of(job_id), kind="progress", body=body)
 
 
@@ -115,6 +140,7 @@ async def _keep_tidy() -> None:
 def _tidy_in_thread() -> None:
     try:
         tidy()
+        prune()
     finally:
         connections.close_all()
 

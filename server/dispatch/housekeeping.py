@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from server.core.events import LeaseExpired
-from server.core.job import HELD_STATES
+from server.core.job import HELD_STATES, State
 from server.dispatch.enrolment import tell_watchers
 from server.dispatch.models import WorkerSession
 from server.jobs import services as jobs
@@ -29,16 +29,40 @@ def on_start(*, node: str, is_alone: bool) -> None:
         _close(WorkerSession.objects.filter(closed_at=None).exclude(node=node))
 
 
-def expire() -> None:
-    """Queue jobs whose lease has run out, and close sessions that nobody renewed."""
+def expire(*, jump: float = 0.0) -> None:
+    """Queue jobs whose lease has run out, and close sessions that nobody renewed.
+
+    `jump`: the clock that leases are measured by was set by so many seconds since the last time.
+    """
+    if jump:
+        put_right(jump)
     at = jobs.now()
-    overdue = Job.objects.filter(state__in=sorted(HELD_STATES), lease_until__lte=at)
+    overdue = Job.objects.filter(state__in=sorted(HELD_STATES), lease_until__lte=at).order_by()
     for job_id, fence in list(overdue.values_list("pk", "fence")):
         jobs.record_if_allowed(job_id, LeaseExpired(at=at, fence=fence))
     silent = WorkerSession.objects.filter(closed_at=None, lease_until__lte=at)
     if silent.exists():
         with transaction.atomic():
             _close(silent)
+
+
+@transaction.atomic
+def put_right(jump: float) -> None:
+    """The clock was set by `jump` seconds: no lease ends for that, and none lasts for that.
+
+    What was renewed by the new clock already keeps its time. What seems to have run out lasts as long as a new lease;
+    what seems to last longer than any lease is cut to one.
+    """
+    at = jobs.now()
+    until = at + timedelta(seconds=settings.POLICY.lease_seconds)
+    held = Job.objects.filter(state__in=sorted(HELD_STATES))
+    alive = WorkerSession.objects.filter(closed_at=None)
+    for leases in (held, alive):
+        wrong = leases.filter(lease_until__lte=at) if jump > 0 else leases.filter(lease_until__gt=until)
+        wrong.update(lease_until=until)
+    if jump < 0:
+        # A worker to be left alone for seconds would be for an hour.
+        Job.objects.filter(state=State.QUEUED).exclude(avoid=[]).update(avoid=[])
 
 
 def _close(sessions: QuerySet[WorkerSession]) -> None:

@@ -87,6 +87,22 @@ class WorkerSession(models.Model):
         return f"{self.worker_id} {self.session}"
 
 
+class WorkerPace(models.Model):
+    """How long a worker takes with a model, measured."""
+
+    worker = models.ForeignKey(Worker, on_delete=models.CASCADE, related_name="paces")
+    model_sha256 = models.CharField(max_length=64)
+    stages = models.JSONField(default=dict, help_text="Seconds by stage, a moving mean.")
+    jobs = models.PositiveIntegerField(default=0)
+    measured_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("worker", "model_sha256"), name="worker_pace_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.worker_id} {self.model_sha256[:12]}"
+
+
 class EnrolToken(models.Model):
     """Permission to enrol, shown once and kept only as its sha256."""
 

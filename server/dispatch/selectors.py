@@ -4,7 +4,7 @@ Flow: 4 push
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,14 +16,13 @@ from inference.contract import Grid, PackedVolume, Sequence
 from server.core.job import HELD_STATES, Route, State
 from server.core.job import Job as JobValue
 from server.core.reconcile import Hold
-from server.core.scheduler import Candidate, Model
+from server.core.scheduler import Model
 from server.dispatch.models import Worker, WorkerSession
 from server.imaging.models import Artifact
 from server.imaging.selectors import packed_of
 from server.jobs import rows
 from server.jobs.models import Job
 
-CANDIDATE_FIELDS = ("credits", "load", "is_draining", "models_offered", "warm_sha256", "worker__route")
 OFFER_FIELDS = ("series_id", "sequence_series_ids", "fence", "attempt", "run_model")
 
 
@@ -53,22 +52,13 @@ def alive_sessions(at: datetime) -> QuerySet[WorkerSession]:
     return WorkerSession.objects.filter(closed_at=None, lease_until__gt=at)
 
 
-def candidates(at: datetime, *, sessions: Iterable[WorkerSession] | None = None) -> list[Candidate]:
-    """Every connected, active worker, with the room it has left."""
-    if sessions is None:
-        sessions = alive_sessions(at).filter(worker__state=Worker.State.ACTIVE).select_related("worker")
-    found = list(sessions)
-    offered = Counter(_unanswered().values_list("worker_id", flat=True)) if found else Counter()
-    return [_candidate(session, unanswered=offered[session.worker_id]) for session in found]
-
-
 def offers_for(worker_id: str) -> list[Offer]:
     """The offers a worker has not answered."""
-    rows = list(_unanswered().filter(worker_id=worker_id).only(*OFFER_FIELDS))
+    rows = list(unanswered().filter(worker_id=worker_id).only(*OFFER_FIELDS))
     wanted = {series_id for row in rows for series_id in (row.series_id, *row.sequence_series_ids)}
     found = Artifact.objects.filter(series__in=wanted).annotate(series_pk=F("series__pk")) if wanted else ()
     artifacts = {artifact.series_pk: artifact for artifact in found}
-    return [_offer(row, artifacts) for row in rows]
+    return [offer_of(row, artifacts) for row in rows]
 
 
 def stops_for(worker_id: str) -> list[Hold]:
@@ -132,24 +122,13 @@ def models_of(session: WorkerSession) -> tuple[Model, ...]:
     return tuple(Model(name=one["name"], version=one["version"], sha256=one["sha256"]) for one in named)
 
 
-def _unanswered() -> QuerySet[Job]:
-    return Job.objects.filter(state=State.LEASED).exclude(started_fence=F("fence"))
+def unanswered() -> QuerySet[Job]:
+    """The offers that nobody has answered. One that is held and has not started is leased; so put, an index serves."""
+    return Job.objects.filter(state__in=sorted(HELD_STATES)).exclude(started_fence=F("fence")).order_by()
 
 
-def _candidate(session: WorkerSession, *, unanswered: int) -> Candidate:
-    models = models_of(session)
-    return Candidate(
-        worker_id=session.worker_id,
-        route=Route(session.worker.route),
-        free=session.credits - unanswered,
-        load=session.load,
-        models=models,
-        is_draining=session.is_draining,
-        warm=next((model for model in models if model.sha256 == session.warm_sha256), None),
-    )
-
-
-def _offer(row: Job, artifacts: Mapping[str, Artifact]) -> Offer:
+def offer_of(row: Job, artifacts: Mapping[str, Artifact]) -> Offer:
+    """The offer of a leased job; `artifacts` by the series they belong to."""
     inputs = tuple(
         Input(role=role, artifact_id=artifacts[pk].pk, packed=packed_of(artifacts[pk]))
         for role, pk in zip(Sequence, row.sequence_series_ids, strict=True)

@@ -11,16 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import structlog
 from django.conf import settings
-from django.db.models import F
 
-from server.core.job import State
 from server.core.reconcile import Hold
 from server.dispatch import selectors
 from server.dispatch.models import Worker
 from server.dispatch.threads import in_thread
 from server.jobs import services as jobs
 from server.jobs.models import Job
+
+log = structlog.get_logger(__name__)
 
 FRESH_SECONDS = 1.0
 WISH_FIELDS = ("state", "last_session", "is_drain_wanted", "drain_until", "is_rotation_wanted", "key_made_at")
@@ -73,8 +74,14 @@ class Standings:
         if now - self._looked_at > FRESH_SECONDS:
             # Set before the look: whoever asks meanwhile takes what was found last time.
             self._looked_at = now
-            self._found = await in_thread(look_for, frozenset(self._followed))
+            await self._look()
         return self._found.get(worker_id)
+
+    async def _look(self) -> None:
+        try:
+            self._found = await in_thread(look_for, frozenset(self._followed))
+        except Exception as error:  # noqa: BLE001  (the database may be away; a worker's own frames find that out)
+            log.warning("could not look for what workers are to be told", cause=type(error).__name__)
 
 
 standings = Standings()
@@ -83,8 +90,7 @@ standings = Standings()
 def look_for(worker_ids: frozenset[str]) -> dict[str, Standing]:
     """Where these workers stand: three queries, however many they are."""
     at = jobs.now()
-    unanswered = Job.objects.filter(state=State.LEASED).exclude(started_fence=F("fence"))
-    concerned = set(unanswered.values_list("worker_id", flat=True))
+    concerned = set(selectors.unanswered().values_list("worker_id", flat=True))
     concerned |= set(Job.objects.filter(is_stop_pending=True).values_list("worker_id", flat=True))
     rows = Worker.objects.filter(pk__in=worker_ids).only(*WISH_FIELDS)
     return {

@@ -4,12 +4,14 @@ Flow: 3 dispatch
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import structlog
 from channels.layers import get_channel_layer
 
 from server.dispatch.models import WorkerSession
+from server.dispatch.selectors import Offer
 from server.topics.pokes import aside
 
 log = structlog.get_logger(__name__)
@@ -53,6 +55,38 @@ class Bell:
 
 
 bell = Bell()
+
+
+class Doors:
+    """The worker sockets of this process, by the name of their channel: what is for them need not go by the layer."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, tuple[asyncio.AbstractEventLoop, Callable[[Offer], None]]] = {}
+
+    def open(self, channel_name: str, take: Callable[[Offer], None]) -> None:
+        """From now on `take` is called on the running loop with every offer for this socket."""
+        self._open[channel_name] = (asyncio.get_running_loop(), take)
+
+    def close(self, channel_name: str) -> None:
+        """The socket is gone."""
+        self._open.pop(channel_name, None)
+
+    def put(self, channel_name: str, offer: Offer) -> bool:
+        """Hand an offer in, from any thread; False when there is no such socket here."""
+        loop, take = self._open.get(channel_name, (None, None))
+        if loop is None or take is None or loop.is_closed():
+            return False
+        loop.call_soon_threadsafe(take, offer)
+        return True
+
+
+doors = Doors()
+
+
+def hand_over(channel_name: str, offer: Offer) -> None:
+    """Bring a committed offer to its worker's socket: itself when the socket is here, else a poke. For threads."""
+    if not doors.put(channel_name, offer):
+        aside(send, channel_name, OFFERS)
 
 
 def poke_worker(worker_id: str) -> None:

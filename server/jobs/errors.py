@@ -4,9 +4,12 @@ Problem
 ├── JobNotFound         404
 ├── SequencesUnclear    422  not four, not distinct, not of one study, or which is which cannot be told
 ├── KeyReused           422  an Idempotency-Key with another request
+├── QueueFull           503  as many jobs wait as may
 ├── ResultNotReady      409  the job has not succeeded
 └── SegNotAvailable     404  the reference series is not DICOM
 """
+
+from types import MappingProxyType
 
 from server.core.errors import Problem
 
@@ -39,6 +42,18 @@ class KeyReused(Problem):
 
     def __init__(self) -> None:
         super().__init__("This Idempotency-Key was used for another request; make a new one.")
+
+
+class QueueFull(Problem):
+    """As many jobs wait as may; nothing was stored."""
+
+    status = 503
+    code = "queue_full"
+    title = "The queue is full"
+    headers = MappingProxyType({"Retry-After": "60"})
+
+    def __init__(self) -> None:
+        super().__init__("As many analyses wait as this server takes; ask again in a minute.")
 
 
 class ResultNotReady(Problem):

@@ -19,6 +19,9 @@ def _choices(names: type[State] | type[Route] | type[Stage] | type[WaitingReason
     return [(name.value, name.value.replace("_", " ")) for name in names]
 
 
+DEMAND_LENGTH = 600
+
+
 class Rank(models.IntegerChoices):
     """A priority as the queue is sorted by it."""
 
@@ -42,6 +45,11 @@ class Job(models.Model):
     rank = models.PositiveSmallIntegerField(choices=Rank, default=Rank.ROUTINE)
     model_name = models.CharField(max_length=128, blank=True, help_text="As asked for; empty: the worker's default.")
     model_version = models.CharField(max_length=128, blank=True)
+    labels = models.JSONField(default=list, blank=True, help_text="Every one of them a worker has to have.")
+    demand = models.CharField(
+        max_length=DEMAND_LENGTH, default="", help_text="Route, model and labels as one word (jobs.rows)."
+    )
+    inputs = models.JSONField(default=list, help_text="First 16 hex digits of what it reads, as workers name it.")
     run_model = models.JSONField(null=True, blank=True, help_text="Name, version and sha256 of what was offered.")
 
     state = models.CharField(max_length=9, choices=_choices(State), default=State.QUEUED)
@@ -67,7 +75,8 @@ class Job(models.Model):
     last_seq = models.PositiveBigIntegerField(default=0)
 
     class Meta:
-        ordering = ("-created_at", "-id")
+        # An id begins with its time, and the primary key is an index.
+        ordering = ("-id",)
         constraints = (
             # The double click: one open job for the same question.
             models.UniqueConstraint(
@@ -81,7 +90,15 @@ class Job(models.Model):
             ),
         )
         indexes = (
-            models.Index(fields=("rank", "created_at"), condition=Q(state="queued"), name="job_queue"),
+            # The queue as it is read: for each demand and rank the lines of the users, each in its order.
+            models.Index(
+                fields=("demand", "rank", "requested_by", "created_at", "id"),
+                condition=Q(state="queued"),
+                name="job_lines",
+            ),
+            models.Index(fields=("demand", "waiting_reason"), condition=Q(state="queued"), name="job_reasons"),
+            models.Index(fields=("lease_until",), condition=Q(state__in=["leased", "running"]), name="job_leases"),
+            models.Index(fields=("finished_at",), name="job_finished"),
             models.Index(fields=("worker_id",), condition=Q(state__in=["leased", "running"]), name="job_held"),
             models.Index(fields=("worker_id",), condition=Q(is_stop_pending=True), name="job_to_stop"),
         )
@@ -118,6 +135,7 @@ class RequestKey(models.Model):
 
     class Meta:
         constraints = (models.UniqueConstraint(fields=("user", "key"), name="request_key_once"),)
+        indexes = (models.Index(fields=("created_at",), name="request_key_age"),)
 
     def __str__(self) -> str:
         return self.key

@@ -19,6 +19,7 @@ TOLD_TO_STUDY = {Change.QUEUED, Change.SUCCEEDED, Change.FAILED, Change.CANCELLE
 
 _seekers: list[Callable[[], None]] = []
 _stoppers: list[Callable[[str], None]] = []
+_learners: list[Callable[[str], None]] = []
 
 
 def on_seek(seeker: Callable[[], None]) -> None:
@@ -29,6 +30,11 @@ def on_seek(seeker: Callable[[], None]) -> None:
 def on_stop(stopper: Callable[[str], None]) -> None:
     """Call `stopper` with a worker's id whenever that worker is to stop something."""
     _stoppers.append(stopper)
+
+
+def on_success(learner: Callable[[str], None]) -> None:
+    """Call `learner` with the id of every job that has succeeded. It is called in any thread, with a connection."""
+    _learners.append(learner)
 
 
 def topic_of(job_id: str) -> str:
@@ -56,10 +62,17 @@ def publish(row: Job, effects: Iterable[Effect]) -> None:
         calls.append(partial(pokes.poke, topic_of(row.id), seq=row.last_seq))
     elif Show() in effects:
         calls.append(partial(pokes.news, topic_of(row.id), kind="progress", body=news_body(row)))
+    if Change.SUCCEEDED in changes:
+        calls += [partial(learner, row.id) for learner in _learners]
     for call in calls:
-        transaction.on_commit(call, robust=True)
+        _after_commit(call)
     for change in TOLD_TO_STUDY.intersection(changes):
         append(f"study:{row.study_id}", kind=f"job.{change}", payload={"job": row.id})
+
+
+def _after_commit(call: Callable[[], None]) -> None:
+    # Django logs the qualified name of a function that failed, which a partial one has not.
+    transaction.on_commit(lambda: call(), robust=True)
 
 
 def _dispatch_calls(effect: Effect) -> list[Callable[[], None]]:

@@ -1,32 +1,35 @@
-"""A question to the app above: who would take this job now? Jobs ask it, dispatch answers it.
+"""Two questions to the app above: who would take this job now, and how long does such a job take?
 
 The import rules let dispatch know jobs and not the other way round, so dispatch puts its answer in here at start.
 
 Flow: 3 dispatch
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from server.core.job import WaitingReason
+from server.imaging.models import Series
 from server.jobs.models import Job
 
 
 @dataclass(frozen=True)
 class Lease:
-    """What only the row knows of a lease: who it is, in words, and which model was offered."""
+    """What only the row knows of a lease: who it is, in words, which model was offered, and how long it should take."""
 
     worker_name: str
     run_model: Mapping[str, str] | None
+    eta_seconds: float | None = None
 
 
 @dataclass(frozen=True)
 class Taker:
-    """A worker with room. `poke` makes its socket look for the offer once that is committed."""
+    """A worker with room. `tell` hands the offer on once that is committed, for the row as it is then."""
 
     worker_id: str
     lease: Lease
-    poke: Callable[[], None]
+    tell: Callable[[Job], None]
 
 
 @dataclass(frozen=True)
@@ -37,22 +40,51 @@ class Prospect:
     taker: Taker | None = None
 
 
-Outlook = Callable[[Job], Prospect]
+class Outlook(Protocol):
+    """Who serves jobs; asked in the caller's transaction."""
+
+    def prospect(self, job: Job, series: Sequence[Series]) -> Prospect:
+        """Who takes the job now, which reads `series` (with their artifacts) in the order T1, T1CE, T2, FLAIR."""
+
+    def reason(self, job: Job) -> WaitingReason:
+        """Why the job waits when it is not its turn."""
+
+    def eta(self, demand: str, place: int) -> float | None:
+        """Seconds to the end of a job of this kind at this place of the queue; None when nobody knows."""
 
 
-def _nobody(job: Job) -> Prospect:
-    return Prospect(reason=WaitingReason.NO_WORKER)
+class Nobody:
+    """As long as nobody serves jobs."""
+
+    def prospect(self, job: Job, series: Sequence[Series]) -> Prospect:
+        return Prospect(reason=WaitingReason.NO_WORKER)
+
+    def reason(self, job: Job) -> WaitingReason:
+        return WaitingReason.NO_WORKER
+
+    def eta(self, demand: str, place: int) -> float | None:
+        return None
 
 
-_outlook: Outlook = _nobody
+_outlook: Outlook = Nobody()
 
 
 def answer_with(outlook: Outlook) -> None:
-    """From now on `outlook` says what a job can expect. It is asked inside the transaction that queues the job."""
+    """From now on `outlook` says what a job can expect."""
     global _outlook  # noqa: PLW0603  (set once, while the apps start)
     _outlook = outlook
 
 
-def prospect_of(job: Job) -> Prospect:
-    """What a job that is just being queued can expect."""
-    return _outlook(job)
+def prospect_of(job: Job, series: Sequence[Series]) -> Prospect:
+    """What a job that is just being queued, with nobody ahead of it, can expect."""
+    return _outlook.prospect(job, series)
+
+
+def reason_of(job: Job) -> WaitingReason:
+    """Why a job that is just being queued behind others waits."""
+    return _outlook.reason(job)
+
+
+def eta_of(demand: str, place: int) -> float | None:
+    """Seconds to the end of a queued job at this place (1: next), if anybody can tell."""
+    return _outlook.eta(demand, place)

@@ -15,17 +15,26 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 
 from inference.contract import Sequence
+from server.audit import services as audit
 from server.core.job import OPEN_STATES, Priority, Route
+from server.core.scheduler import Demand
 from server.imaging.errors import SeriesNotFound
 from server.imaging.models import Series
 from server.imaging.selectors import studies_for
 from server.jobs import selectors, services
 from server.jobs.errors import KeyReused, SequencesUnclear
 from server.jobs.models import Job, RequestKey
-from server.jobs.rows import RANKS
+from server.jobs.rows import RANKS, demand_word
 from server.jobs.selectors import Snapshot
 
 ORDER = tuple(Sequence)
+MOST_ATTEMPTS = 3
+NAMED_DIGITS = 16
+SERIES_FIELDS = (
+    *("uid", "part", "revision", "sequence", "content_sha256", "study__owner_id"),
+    *(f"artifact__{name}" for name in ("size", "sha256", "encoding", "dtype", "shape", "affine")),
+)
+"""With what an offer says of its inputs, so that a click need not read them again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +46,13 @@ class Wish:
     use_local: bool | None = None
     model: str = ""
     priority: Priority = Priority.ROUTINE
+    labels: frozenset[str] = frozenset()
 
     @property
     def sha256(self) -> str:
         """Tells one request from another."""
-        return _digest([self.series_ref, *self.sequence_refs, self.use_local, self.model, self.priority])
+        asked = [self.series_ref, *self.sequence_refs, self.use_local, self.model, self.priority]
+        return _digest([*asked, sorted(self.labels)] if self.labels else asked)
 
 
 def request_segmentation(*, user: Any, wish: Wish, idempotency_key: str = "") -> Snapshot:
@@ -51,14 +62,19 @@ def request_segmentation(*, user: Any, wish: Wish, idempotency_key: str = "") ->
         SeriesNotFound: a series does not exist, or not for this user.
         SequencesUnclear: which series is which sequence cannot be told.
         KeyReused: the key was used for another request.
+        QueueFull: too many jobs wait already.
     """
-    try:
-        with transaction.atomic():
-            return _answered_before(user, wish, idempotency_key) or _requested(user, wish, idempotency_key)
-    except IntegrityError:
-        # Two of the same at once, on a database that lets them run side by side: the other one has won.
-        with transaction.atomic():
-            return _answered_before(user, wish, idempotency_key) or _requested(user, wish, idempotency_key)
+    attempts = 0
+    while True:
+        try:
+            with transaction.atomic():
+                answered = _answered_before(user, wish, idempotency_key)
+                return answered or _requested(user, wish, idempotency_key, looks_first=attempts > 0)
+        except IntegrityError:
+            # The same is open, or somebody who asks for it at this moment was first: the next look finds it.
+            attempts += 1
+            if attempts == MOST_ATTEMPTS:
+                raise
 
 
 def _answered_before(user: Any, wish: Wish, key: str) -> Snapshot | None:
@@ -70,31 +86,44 @@ def _answered_before(user: Any, wish: Wish, key: str) -> Snapshot | None:
     return selectors.snapshot(used.job) if used else None
 
 
-def _requested(user: Any, wish: Wish, key: str) -> Snapshot:
+def _requested(user: Any, wish: Wish, key: str, *, looks_first: bool) -> Snapshot:
+    """`looks_first`: whether to look for the same question among the open ones. The constraint `job_open_once` finds it
+    as well, so that an ordinary click need not ask."""
     reference, four = _series_of(user, wish)
-    route = Route.LAB if _is_local(wish) else Route.SERVER
-    dedupe_key = _digest(
-        [reference.study_id, reference.pk, *(f"{one.pk}:{one.content_sha256}" for one in four), wish.model, route]
-    )
-    open_ids = Job.objects.filter(dedupe_key=dedupe_key, state__in=sorted(OPEN_STATES)).values_list("pk", flat=True)
-    snapshot = next((selectors.position_and_snapshot(job_id)[2] for job_id in open_ids), None)
+    row = _row(user, wish, reference, four)
+    snapshot = _open_one(row.dedupe_key) if looks_first else None
     if snapshot is None:
-        name, _, version = wish.model.partition("@")
-        job = Job(
-            study_id=reference.study_id,
-            series=reference,
-            sequence_series_ids=[one.pk for one in four],
-            requested_by=user,
-            dedupe_key=dedupe_key,
-            rank=RANKS[wish.priority],
-            model_name=name,
-            model_version=version,
-            route=route,
-        )
-        snapshot = services.queue(job)
+        snapshot = services.queue(row, series=four)
+        audit.note(actor=audit.actor_of(user), action="job.request", job=row.id, study=row.study_id)
     if key:
         RequestKey.objects.create(user=user, key=key, request_sha256=wish.sha256, job_id=snapshot["id"])
     return snapshot
+
+
+def _open_one(dedupe_key: str) -> Snapshot | None:
+    open_ids = Job.objects.filter(dedupe_key=dedupe_key, state__in=sorted(OPEN_STATES)).values_list("pk", flat=True)
+    return next((selectors.position_and_snapshot(job_id)[2] for job_id in open_ids), None)
+
+
+def _row(user: Any, wish: Wish, reference: Series, four: tuple[Series, ...]) -> Job:
+    name, _, version = wish.model.partition("@")
+    route = Route.LAB if _is_local(wish) else Route.SERVER
+    demand = Demand(route=route, model_name=name or None, model_version=version, labels=wish.labels)
+    question = [reference.study_id, reference.pk, *(f"{one.pk}:{one.content_sha256}" for one in four)]
+    return Job(
+        study_id=reference.study_id,
+        series=reference,
+        sequence_series_ids=[one.pk for one in four],
+        requested_by=user,
+        dedupe_key=_digest([*question, wish.model, route]),
+        rank=RANKS[wish.priority],
+        model_name=name,
+        model_version=version,
+        labels=sorted(wish.labels),
+        demand=demand_word(demand),
+        inputs=[one.artifact.sha256[:NAMED_DIGITS] for one in four],
+        route=route,
+    )
 
 
 def _series_of(user: Any, wish: Wish) -> tuple[Series, tuple[Series, ...]]:
@@ -113,8 +142,8 @@ def _series_of(user: Any, wish: Wish) -> tuple[Series, tuple[Series, ...]]:
 
 def _visible(user: Any, refs: set[str]) -> list[Series]:
     """All the series that the references may mean, in one query: this is the way of a click."""
-    series = Series.objects.filter(Q(pk__in=refs) | Q(uid__in=refs, is_current=True)).select_related("study")
-    series = series.only("uid", "part", "revision", "sequence", "content_sha256", "study__owner_id")
+    series = Series.objects.filter(Q(pk__in=refs) | Q(uid__in=refs, is_current=True))
+    series = series.select_related("study", "artifact").only(*SERIES_FIELDS).order_by()
     if not user.is_staff:
         series = series.filter(study__in=studies_for(user).prefetch_related(None).values("pk"))
     return list(series)

@@ -2,11 +2,12 @@
 
 from dataclasses import asdict
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from inference.contract import Stage
 from server.core import job as core
-from server.core.scheduler import Waiting
+from server.core.scheduler import Demand, Waiting
 from server.jobs.models import Job, Rank
 
 PLAIN = (
@@ -56,13 +57,31 @@ def waiting_of(row: Job) -> Waiting:
     """A queued row as the scheduler sees it."""
     return Waiting(
         job_id=row.id,
-        route=core.Route(row.route),
+        demand=demand_of(row.demand),
         priority=PRIORITIES[Rank(row.rank)],
         created_at=row.created_at,
-        model_name=row.model_name or None,
-        model_version=row.model_version,
+        user_id=str(row.requested_by_id),
+        inputs=frozenset(row.inputs),
         avoid=_avoidances(row.avoid),
         faltered_on=frozenset(cause["worker_id"] for cause in row.causes if cause["code"] not in BLAMELESS),
+    )
+
+
+def demand_word(demand: Demand) -> str:
+    """A demand as one word, equal for equal demands: the queue is read by it."""
+    labels = ",".join(sorted(demand.labels))
+    return "|".join((demand.route, demand.model_name or "", demand.model_version, labels))
+
+
+@lru_cache(maxsize=1024)
+def demand_of(word: str) -> Demand:
+    """The demand that a word says."""
+    route, name, version, labels = word.split("|")
+    return Demand(
+        route=core.Route(route),
+        model_name=name or None,
+        model_version=version,
+        labels=frozenset(filter(None, labels.split(","))),
     )
 
 

@@ -1,21 +1,32 @@
 """Jobs as a user may see them, and as watchers follow them."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, QuerySet
+from django.utils import timezone
 
 from server.core.job import OPEN_STATES, State
 from server.imaging.models import Mask
 from server.imaging.selectors import mask_of, studies_for
+from server.jobs import lines, outlook
 from server.jobs.epoch import current_epoch
 from server.jobs.errors import JobNotFound
 from server.jobs.models import Job, JobEvent
 from server.jobs.reasons import failure
 
 Snapshot = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a queued job stands: its place (1 = next), and how many seconds are left to its end, if that is known."""
+
+    queue_position: int | None
+    eta_seconds: float | None
 
 
 def jobs_for(user: Any) -> QuerySet[Job]:
@@ -53,10 +64,10 @@ def open_jobs_by_state() -> dict[str, int]:
     return dict.fromkeys(sorted(OPEN_STATES), 0) | dict(counted)
 
 
-def snapshot(job: Job) -> Snapshot:
-    """The job as contract.md shows it."""
+def snapshot(job: Job, *, standing: Standing | None = None) -> Snapshot:
+    """The job as contract.md shows it; `standing` where it is known already."""
     mask = mask_of(job.id) if job.state == State.SUCCEEDED else None
-    return _snapshot(job, mask)
+    return _snapshot(job, mask, standing or standing_of(job))
 
 
 def snapshots(jobs: Iterable[Job]) -> list[Snapshot]:
@@ -64,7 +75,7 @@ def snapshots(jobs: Iterable[Job]) -> list[Snapshot]:
     rows = list(jobs)
     finished = [job.id for job in rows if job.state == State.SUCCEEDED]
     masks = {mask.job_id: mask for mask in Mask.objects.filter(job_id__in=finished)} if finished else {}
-    return [_snapshot(job, masks.get(job.id)) for job in rows]
+    return [_snapshot(job, masks.get(job.id), standing_of(job)) for job in rows]
 
 
 def position_and_snapshot(job_id: str) -> tuple[str, int, Snapshot]:
@@ -95,16 +106,18 @@ def events_since(job_id: str, seq: int, *, limit: int | None = None) -> list[Job
     return list(JobEvent.objects.filter(job_id=job_id, seq__gt=seq).order_by("seq")[:limit])
 
 
-def queue_position(job: Job) -> int | None:
-    """How many jobs of the same route are served up to and with this one (1 = next); None unless it is queued."""
-    if job.state != State.QUEUED:
-        return None
-    same_time = Q(rank=job.rank, created_at=job.created_at, id__lt=job.id)
-    ahead = Q(rank__lt=job.rank) | Q(rank=job.rank, created_at__lt=job.created_at) | same_time
-    return 1 + Job.objects.filter(ahead, state=State.QUEUED, route=job.route).count()
+def first_in_line(job: Job) -> Standing:
+    """Where a job stands that has nobody ahead of it."""
+    return Standing(queue_position=1, eta_seconds=outlook.eta_of(job.demand, 1))
 
 
-def _snapshot(job: Job, mask: Mask | None) -> Snapshot:
+def standing_of(job: Job) -> Standing:
+    """Where a job stands; an attempt that is under way has no place any more."""
+    place = lines.place_of(job, at=timezone.now())
+    return Standing(place, job.eta_seconds if place is None else outlook.eta_of(job.demand, place))
+
+
+def _snapshot(job: Job, mask: Mask | None, standing: Standing) -> Snapshot:
     is_queued = job.state == State.QUEUED
     is_leased = job.state == State.LEASED and job.started_fence != job.fence
     return {
@@ -113,8 +126,8 @@ def _snapshot(job: Job, mask: Mask | None) -> Snapshot:
         "route": str(job.route),
         "stage": None if is_queued else job.stage,
         "progress": 0.0 if is_queued else job.progress,
-        "eta_seconds": job.eta_seconds,
-        "queue_position": queue_position(job),
+        "eta_seconds": standing.eta_seconds,
+        "queue_position": standing.queue_position,
         "waiting_reason": job.waiting_reason,
         "worker": None if is_queued else job.worker_name or None,
         "model": job.run_model["name"] if job.run_model else job.model_name or None,

@@ -3,13 +3,13 @@
 Flow: 2 job
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import F
 from django.utils import timezone
 
 from server.core.effects import Append, Change, Effect, Seek
@@ -17,10 +17,11 @@ from server.core.events import CancelRequested, Event, Leased
 from server.core.job import HELD_STATES, State, WaitingReason
 from server.core.job import Job as JobValue
 from server.core.machine import Refused, advance
-from server.jobs import outbox, outlook, rows, selectors
-from server.jobs.errors import JobNotFound
+from server.imaging.models import Series
+from server.jobs import lines, outbox, outlook, rows, selectors
+from server.jobs.errors import JobNotFound, QueueFull
 from server.jobs.models import Job, JobEvent
-from server.jobs.outlook import Lease
+from server.jobs.outlook import Lease, Prospect, Taker
 from server.jobs.selectors import Snapshot
 
 
@@ -28,9 +29,14 @@ class RowMoved(Exception):
     """Somebody else changed the row between our reading and our writing; the transaction is rolled back."""
 
 
+def is_own_clock() -> bool:
+    """Whether leases are measured by the clock of this machine, which can be set, and not by the database's."""
+    return connection.vendor != "postgresql"
+
+
 def now() -> datetime:
     """The clock that leases are measured by: the database's own, or this machine's when they are the same."""
-    if connection.vendor != "postgresql":
+    if is_own_clock():
         return timezone.now()
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
@@ -66,7 +72,7 @@ def record_on(
     if after != before:
         if together_with is not None:
             together_with()
-        beside = {} if lease is None else {"worker_name": lease.worker_name, "run_model": lease.run_model}
+        beside = {} if lease is None else _beside(lease)
         _store(row, before, after, effects, beside=beside)
     return after
 
@@ -97,13 +103,21 @@ def note_progress(value: JobValue) -> bool:
 
 
 @transaction.atomic
-def note_waiting(job_id: str, reason: WaitingReason | None) -> None:
-    """Say why a queued job waits, when that has changed."""
-    row = _locked(job_id)
-    before = rows.value_of(row)
-    if before.state is not State.QUEUED or before.waiting_reason is reason:
-        return
-    _store(row, before, replace(before, waiting_reason=reason), (Append(Change.WAITING),))
+def note_waiting(job_ids: Iterable[str], reason: WaitingReason) -> int:
+    """Say why queued jobs wait, where that has changed; answers for how many it has."""
+    found = Job.objects.select_for_update(skip_locked=connection.features.has_select_for_update_skip_locked)
+    moved = list(found.filter(pk__in=list(job_ids), state=State.QUEUED).exclude(waiting_reason=reason).order_by("pk"))
+    for row in moved:
+        row.waiting_reason, row.last_seq = reason, row.last_seq + 1
+    Job.objects.filter(pk__in=[row.pk for row in moved]).update(waiting_reason=reason, last_seq=F("last_seq") + 1)
+    shown = selectors.snapshots(moved)
+    JobEvent.objects.bulk_create(
+        JobEvent(job=row, seq=row.last_seq, kind=str(Change.WAITING), payload=snapshot)
+        for row, snapshot in zip(moved, shown, strict=True)
+    )
+    for row in moved:
+        outbox.publish(row, (Append(Change.WAITING),))
+    return len(moved)
 
 
 def confirm_stop(job_id: str, *, worker_id: str, fence: int) -> None:
@@ -121,23 +135,42 @@ def record_if_allowed(job_id: str, event: Event) -> JobValue | None:
 
 
 @transaction.atomic(savepoint=False)
-def queue(row: Job) -> Snapshot:
-    """Insert a new job with its first event, and answer its snapshot.
+def queue(row: Job, *, series: Sequence[Series]) -> Snapshot:
+    """Insert a new job with its first event, and answer its snapshot. `series` are what it reads, with their artifacts.
 
-    When a worker has room and nobody is ahead, the same transaction leases the job to it: one commit instead of
-    two lies between the click and the offer. Otherwise the assigner is woken.
+    When a worker has room and nobody is ahead, the job is inserted as leased to it, with both events: one commit and
+    one row written instead of two lie between the click and the offer. Otherwise the assigner is woken.
+
+    Raises:
+        QueueFull: as many jobs are queued as may be.
     """
-    prospect = outlook.prospect_of(row)
-    row.last_seq = 1
+    is_next = not lines.is_anybody_waiting(row.route)
+    prospect = outlook.prospect_of(row, series) if is_next else Prospect(reason=outlook.reason_of(row))
+    if prospect.taker is not None:
+        return _queue_leased(row, prospect.taker)
+    if not is_next and lines.is_full(settings.LIMITS.queued_jobs):
+        raise QueueFull
     row.waiting_reason = prospect.reason
+    row.last_seq = 1
     row.save(force_insert=True)
-    snapshot = _log(row, [Append(Change.QUEUED)])
-    taker = prospect.taker if snapshot["queue_position"] == 1 else None
-    outbox.publish(row, (Append(Change.QUEUED),) if taker else (Append(Change.QUEUED), Seek()))
-    if taker is not None:
-        record_on(row, Leased(at=now(), worker_id=taker.worker_id), lease=taker.lease)
-        transaction.on_commit(taker.poke, robust=True)
+    snapshot = selectors.snapshot(row, standing=selectors.first_in_line(row) if is_next else None)
+    _write_events(row, [(Change.QUEUED, snapshot)])
+    outbox.publish(row, (Append(Change.QUEUED), Seek()))
     return snapshot
+
+
+def _queue_leased(row: Job, taker: Taker) -> Snapshot:
+    row.last_seq = 1
+    queued = rows.value_of(row)
+    seconds = taker.lease.eta_seconds
+    answer = selectors.snapshot(row, standing=selectors.Standing(queue_position=1, eta_seconds=seconds))
+    leased, effects = advance(queued, Leased(at=now(), worker_id=taker.worker_id), settings.POLICY)
+    _write_into(row, {**rows.changes(queued, leased), **_beside(taker.lease), "last_seq": 1 + len(effects)})
+    row.save(force_insert=True)
+    _write_events(row, [(Change.QUEUED, answer), *((one.change, selectors.snapshot(row)) for one in _appends(effects))])
+    outbox.publish(row, (Append(Change.QUEUED),))
+    transaction.on_commit(lambda: taker.tell(row), robust=True)
+    return answer
 
 
 def _locked(job_id: str) -> Job:
@@ -156,21 +189,43 @@ def _store(
     beside: Mapping[str, Any] | None = None,
 ) -> None:
     columns = {**rows.changes(before, after), **(beside or {})}
-    appends = [effect for effect in effects if isinstance(effect, Append)]
-    columns["last_seq"] = row.last_seq + len(appends)
+    columns["last_seq"] = row.last_seq + len(_appends(effects))
     # SQLite takes no row locks and ignores select_for_update, so the update itself says what it expects.
     unchanged = Job.objects.filter(pk=row.pk, state=before.state, fence=before.fence, last_seq=row.last_seq)
     if unchanged.update(**columns) != 1:
         raise RowMoved(row.pk)
+    _write_into(row, columns)
+    _log(row, _appends(effects))
+    outbox.publish(row, effects)
+
+
+def _write_into(row: Job, columns: Mapping[str, Any]) -> None:
     for name, value in columns.items():
         setattr(row, name, value)
-    _log(row, appends)
-    outbox.publish(row, effects)
+
+
+def _beside(lease: Lease) -> dict[str, Any]:
+    return {"worker_name": lease.worker_name, "run_model": lease.run_model, "eta_seconds": lease.eta_seconds}
+
+
+def _appends(effects: Iterable[Effect]) -> list[Append]:
+    return [effect for effect in effects if isinstance(effect, Append)]
 
 
 def _log(row: Job, appends: list[Append]) -> Snapshot:
     snapshot = selectors.snapshot(row) if appends else {}
-    first = row.last_seq - len(appends) + 1
-    for seq, append in enumerate(appends, start=first):
-        JobEvent(job=row, seq=seq, kind=str(append.change), payload={**snapshot, "seq": seq}).save(force_insert=True)
+    _write_events(row, [(append.change, snapshot) for append in appends])
     return snapshot
+
+
+def _write_events(row: Job, said: list[tuple[Change, Snapshot]]) -> None:
+    """The newest events of a job; the last of them is at its `last_seq`."""
+    first = row.last_seq - len(said) + 1
+    events = [
+        JobEvent(job=row, seq=seq, kind=str(change), payload={**snapshot, "seq": seq})
+        for seq, (change, snapshot) in enumerate(said, start=first)
+    ]
+    if len(events) == 1:
+        events[0].save(force_insert=True)
+    elif events:
+        JobEvent.objects.bulk_create(events)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import transaction
-from django.db.models import F
+from django.db import connection, transaction
 
 from server.topics.models import Topic, TopicEvent
 from server.topics.pokes import poke
@@ -13,15 +12,26 @@ from server.topics.pokes import poke
 KEPT_EVENTS = 1000
 
 
-@transaction.atomic
+# One statement to count and to learn the number; both databases have RETURNING, Django's update() has not.
+_NEXT = "UPDATE topics_topic SET last_seq = last_seq + 1 WHERE name = %s RETURNING last_seq"
+
+
+@transaction.atomic(savepoint=False)
 def append(topic: str, *, kind: str, payload: dict[str, Any]) -> int:
     """Add one event in the caller's transaction and answer its seq; watchers are poked after the commit."""
-    if not Topic.objects.filter(name=topic).update(last_seq=F("last_seq") + 1):
+    seq = _next_seq(topic)
+    if seq is None:
         Topic.objects.get_or_create(name=topic)
-        Topic.objects.filter(name=topic).update(last_seq=F("last_seq") + 1)
-    seq = Topic.objects.values_list("last_seq", flat=True).get(name=topic)
-    TopicEvent.objects.create(topic_id=topic, seq=seq, kind=kind, payload=payload)
+        seq = _next_seq(topic) or 0
+    TopicEvent(topic_id=topic, seq=seq, kind=kind, payload=payload).save(force_insert=True)
     if seq % KEPT_EVENTS == 0:
         TopicEvent.objects.filter(topic_id=topic, seq__lte=seq - KEPT_EVENTS).delete()
     transaction.on_commit(lambda: poke(topic, seq=seq))
     return seq
+
+
+def _next_seq(topic: str) -> int | None:
+    with connection.cursor() as cursor:
+        cursor.execute(_NEXT, [topic])
+        row = cursor.fetchone()
+    return row[0] if row else None

@@ -9,7 +9,7 @@ from django.utils import timezone
 from server.core.events import Leased, Started
 from server.core.reconcile import Hold
 from server.core.scheduler import Model
-from server.dispatch import assigner, sessions
+from server.dispatch import assigner, sessions, survey
 from server.dispatch.models import Worker, WorkerSession
 from server.dispatch.sessions import Arrival, Pulse
 from server.jobs import services
@@ -87,5 +87,7 @@ def overdue(job: Job, *, seconds: float = 1.0) -> None:
 
 
 def one_round() -> assigner.Round:
-    """The assigner looks once."""
-    return assigner.assign_round()
+    """The dispatcher looks once: it gives out, and looks around."""
+    found = assigner.assign_round()
+    survey.look_around()
+    return found

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from server.core.events import Started
 from server.core.job import State
-from server.dispatch import assigner, housekeeping, selectors, services
+from server.dispatch import candidates, housekeeping, selectors, services, survey, wakeups
 from server.dispatch.models import Worker, WorkerSession
 from server.jobs.models import JobEvent
 from tests.server.dispatch.scenes import QUIET, a_job, a_worker, leased, one_round, overdue, reread, running, session_of
@@ -46,7 +46,7 @@ def test_taking_an_offer_uses_a_credit_until_the_worker_says_otherwise():
 
     assert session_of(worker).credits == 1
     assert session_of(worker).warm_sha256 == "a" * 64
-    assert [one.free for one in selectors.candidates(timezone.now())] == [1]
+    assert [candidates.candidate_of(one).free for one in candidates.present(timezone.now())] == [1]
 
 
 @pytest.mark.parametrize("state", [Worker.State.SUSPENDED, Worker.State.PENDING, Worker.State.REVOKED])
@@ -101,7 +101,7 @@ def test_a_waiting_job_says_why_and_says_it_once():
 def test_the_waiting_learn_their_places():
     first, second = a_job(uid="1"), a_job(uid="2")
 
-    assert one_round().positions == {first.pk: 1, second.pk: 2}
+    assert survey.look_around().places == {first.pk: (1, None), second.pk: (2, None)}
 
 
 def test_a_draining_worker_is_not_asked():
@@ -136,7 +136,7 @@ def test_nobody_jumps_the_queue():
 
 def test_the_socket_is_poked_once_the_lease_is_committed(monkeypatch, django_capture_on_commit_callbacks):
     pokes = []
-    monkeypatch.setattr(assigner, "aside", lambda send, channel, message: pokes.append((channel, message["type"])))
+    monkeypatch.setattr(wakeups, "aside", lambda send, channel, message: pokes.append((channel, message["type"])))
     a_worker()
 
     with django_capture_on_commit_callbacks(execute=True):

@@ -203,14 +203,14 @@ def test_the_queue_is_counted_within_a_route_and_by_priority(reader):
     elsewhere = queued(reader, uid="3", use_local=True)
     urgent = queued(reader, uid="4", priority="urgent")
 
-    places = {job.pk: selectors.queue_position(job) for job in Job.objects.all()}
+    places = {job.pk: selectors.standing_of(job).queue_position for job in Job.objects.all()}
 
     assert places == {urgent.pk: 1, first.pk: 2, second.pk: 3, elsewhere.pk: 1}
 
 
 def test_a_change_of_the_waiting_reason_is_an_event(job):
-    services.note_waiting(job.pk, WaitingReason.ALL_BUSY)
-    services.note_waiting(job.pk, WaitingReason.ALL_BUSY)
+    services.note_waiting([job.pk], WaitingReason.ALL_BUSY)
+    services.note_waiting([job.pk], WaitingReason.ALL_BUSY)
 
     assert [event.payload["waiting_reason"] for event in selectors.events_since(job.pk, 1)] == ["all_busy"]
 

@@ -1,0 +1,164 @@
+"""Reading the queue, as quickly with a hundred thousand jobs in it as with ten.
+
+Nothing here looks at more of the queue than it gives back: the demands, and the users behind each, are found by jumps
+through the index `job_lines` (a recursive query asks for the next larger value each time), then the head of each line.
+Only the lengths of the lines are counted, from the index alone; they are kept for two seconds when the queue is long.
+
+Flow: 3 dispatch
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connection
+from django.db.models import Count, Min, Q
+
+from server.core.job import HELD_STATES, Route, State
+from server.core.scheduler import Demand, Line, place
+from server.jobs.models import Job, Rank
+from server.jobs.rows import PRIORITIES, demand_of
+
+RECENT = timedelta(minutes=10)
+LONG = 2000
+KEPT_SECONDS = 2.0
+MOST_DEMANDS = 200
+MOST_USERS = 400
+AT_ONCE = 200
+
+# The state stands in the text, so that the planner can choose the partial index before it knows any parameter.
+_DEMANDS = """
+WITH RECURSIVE kinds(demand) AS (
+    SELECT MIN(demand) FROM jobs_job WHERE state = 'queued'
+    UNION ALL
+    SELECT (SELECT MIN(demand) FROM jobs_job WHERE state = 'queued' AND demand > kinds.demand)
+    FROM kinds WHERE kinds.demand IS NOT NULL
+)
+SELECT demand FROM kinds WHERE demand IS NOT NULL LIMIT %s"""
+
+_USERS = """
+WITH RECURSIVE users(id) AS (
+    SELECT MIN(requested_by_id) FROM jobs_job WHERE state = 'queued' AND demand = %s AND rank = %s
+    UNION ALL
+    SELECT (SELECT MIN(requested_by_id) FROM jobs_job
+            WHERE state = 'queued' AND demand = %s AND rank = %s AND requested_by_id > users.id)
+    FROM users WHERE users.id IS NOT NULL
+)
+SELECT id FROM users WHERE id IS NOT NULL LIMIT %s"""
+
+_HEAD = """SELECT id FROM (SELECT id FROM jobs_job WHERE state = 'queued' AND demand = %s AND rank = %s
+AND requested_by_id = %s ORDER BY created_at, id LIMIT %s) AS head"""
+
+HEAD_FIELDS = ("demand", "rank", "requested_by_id", "created_at", "avoid", "causes", "inputs")
+
+
+@dataclass(frozen=True)
+class Lines:
+    """How long every user's line of one route is, and how much each of these users had lately."""
+
+    lines: tuple[Line, ...]
+    used: dict[str, int]
+    demands: tuple[str, ...]
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs are queued."""
+        return sum(line.waiting for line in self.lines)
+
+
+def demands() -> dict[str, Demand]:
+    """Every kind of job that is queued, by its word."""
+    with connection.cursor() as cursor:
+        cursor.execute(_DEMANDS, [MOST_DEMANDS])
+        return {word: demand_of(word) for (word,) in cursor.fetchall()}
+
+
+def heads(words: Iterable[str], *, each: int) -> list[Job]:
+    """The first `each` jobs of every user's line at each rank for these demands, with what the scheduler reads."""
+    selects: list[str] = []
+    given: list[object] = []
+    with connection.cursor() as cursor:
+        for word in words:
+            for rank in Rank.values:
+                cursor.execute(_USERS, [word, rank, word, rank, MOST_USERS])
+                for (user_id,) in cursor.fetchall():
+                    selects.append(_HEAD)
+                    given += [word, rank, user_id, each]
+        ids = _ids(cursor, selects, given)
+    return list(Job.objects.filter(pk__in=ids).only(*HEAD_FIELDS).order_by()) if ids else []
+
+
+def is_anybody_waiting(route: str) -> bool:
+    """Whether any job of the route is queued."""
+    return Job.objects.filter(state=State.QUEUED, route=route).order_by().exists()
+
+
+def is_full(limit: int) -> bool:
+    """Whether `limit` jobs are queued; counts no further."""
+    return Job.objects.filter(state=State.QUEUED).order_by()[limit - 1 : limit].exists() if limit > 0 else True
+
+
+def used_by(users: Iterable[int | str], *, at: datetime) -> dict[str, int]:
+    """How many jobs each of the users holds, or had within the last ten minutes; those with none are left out."""
+    wanted = {str(user_id) for user_id in users}
+    if len(wanted) < 2:  # alone there is nobody to take turns with
+        return {}
+    counted: Counter[str] = Counter()
+    for some in (Q(state__in=sorted(HELD_STATES)), Q(finished_at__gt=at - RECENT, attempt__gt=0)):
+        rows = Job.objects.filter(some).order_by().values_list("requested_by_id").annotate(Count("pk"))
+        counted.update({str(user_id): count for user_id, count in rows})
+    return {user_id: count for user_id, count in counted.items() if user_id in wanted}
+
+
+def lines_of(route: Route, *, at: datetime) -> Lines:
+    """The lines of a route; up to two seconds old when they are long."""
+    read_at, kept = _kept.get(route, (0.0, None))
+    if kept is not None and kept.waiting > LONG and time.monotonic() - read_at < KEPT_SECONDS:
+        return kept
+    words = tuple(word for word, demand in demands().items() if demand.route is route)
+    lines = _counted(words)
+    found = Lines(lines=lines, used=used_by((line.user_id for line in lines), at=at), demands=words)
+    _kept[route] = (time.monotonic(), found)
+    return found
+
+
+def place_of(job: Job, *, at: datetime) -> int | None:
+    """Where a job stands among all of its route (1: next), whatever they ask for; None unless it is queued."""
+    if job.state != State.QUEUED:
+        return None
+    lines = lines_of(Route(job.route), at=at)
+    line = Job.objects.filter(
+        state=State.QUEUED, demand__in={*lines.demands, job.demand}, rank=job.rank, requested_by=job.requested_by_id
+    )
+    before = Q(created_at__lt=job.created_at) | Q(created_at=job.created_at, id__lt=job.id)
+    nth = line.filter(before).order_by().count()
+    priority, user_id = PRIORITIES[Rank(job.rank)], str(job.requested_by_id)
+    own = (one for one in lines.lines if (one.priority, one.user_id) == (priority, user_id))
+    mine = next(own, Line(priority=priority, user_id=user_id, waiting=1, first_at=job.created_at))
+    return place(mine, nth, lines.lines, at=at, used=lines.used)
+
+
+_kept: dict[Route, tuple[float, Lines | None]] = {}
+
+
+def _counted(words: tuple[str, ...]) -> tuple[Line, ...]:
+    """Several demands of one user are one line."""
+    queued = Job.objects.filter(state=State.QUEUED, demand__in=words).order_by()
+    rows = queued.values_list("rank", "requested_by_id").annotate(Count("pk"), Min("created_at")) if words else ()
+    return tuple(
+        Line(priority=PRIORITIES[Rank(rank)], user_id=str(user_id), waiting=count, first_at=first_at)
+        for rank, user_id, count, first_at in rows
+    )
+
+
+def _ids(cursor: Any, selects: list[str], given: list[object]) -> list[str]:
+    """SQLite takes five hundred parts in a union and thirty thousand parameters."""
+    found: list[str] = []
+    for start in range(0, len(selects), AT_ONCE):
+        some = selects[start : start + AT_ONCE]
+        cursor.execute(" UNION ALL ".join(some), given[start * 4 : (start + len(some)) * 4])
+        found += [job_id for (job_id,) in cursor.fetchall()]
+    return found

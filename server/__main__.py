@@ -31,9 +31,9 @@ def serve(*, host: str, port: int) -> int:
     from django.db import connections
     from twisted.internet import reactor
 
-    from server.launcher import database
+    from server.launcher import database, layer
     from server.launcher.life import Life
-    from server.launcher.local_worker import LocalWorker
+    from server.launcher.local_worker import LocalWorker, home_beside, name_beside
     from server.launcher.web import WebServer
 
     trouble = database.trouble()
@@ -43,17 +43,21 @@ def serve(*, host: str, port: int) -> int:
         return 1
     loop: asyncio.AbstractEventLoop = reactor._asyncioEventloop
     asyncio.set_event_loop(loop)
+    if missing := loop.run_until_complete(layer.trouble()):
+        sys.stderr.write(f"segwire starts without REDIS_URL's server: {missing}. Events are late until it answers.\n")
     web = WebServer(
         application, host=host, port=port, limits=settings.LIMITS, on_ready=lambda: loop.call_soon(life.start, loop)
     )
     loopback = "127.0.0.1" if host in ("0.0.0.0", "") else "[::1]" if host == "::" else host  # noqa: S104
+    name = name_beside(port=port, has_company=bool(settings.ENV.redis_url))
     local_worker = LocalWorker(
-        home=settings.DATA_DIR / "worker",
+        name=name,
+        home=home_beside(settings.DATA_DIR, name=name),
         server_url=f"http://{loopback}:{port}",
         models_dir=settings.MODELS_DIR,
         project_dir=settings.BASE_DIR,
     )
-    life = Life(local_worker=local_worker, stop_web=web.stop)
+    life = Life(local_worker=local_worker, web=web)
     web.run()
     if web.listen_failure:
         sys.stderr.write(f"segwire cannot listen on {host}:{port}. {web.listen_failure}\n")

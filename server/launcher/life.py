@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from typing import Protocol
 
 import structlog
 
@@ -15,15 +15,30 @@ from server.topics.sockets import farewell_to_all
 log = structlog.get_logger(__name__)
 
 FAREWELL_SECONDS = 5.0
+ANSWER_SECONDS = 5.0
+LOOK_SECONDS = 0.05
 BACKGROUND_SECONDS = STOP_SECONDS + 2.0  # the own worker is ended, by force if need be, before the server is gone
+
+
+class Web(Protocol):
+    """The web server, as far as its end is concerned."""
+
+    def stop_listening(self) -> None:
+        """Take no new connection."""
+
+    def unfinished(self) -> int:
+        """How many requests have not been answered yet."""
+
+    def stop(self) -> None:
+        """End at once."""
 
 
 class Life:
     """Starts the dispatcher's clock and the own worker with the loop, and ends them in order on a signal."""
 
-    def __init__(self, *, local_worker: LocalWorker, stop_web: Callable[[], None]) -> None:
+    def __init__(self, *, local_worker: LocalWorker, web: Web) -> None:
         self.local_worker = local_worker
-        self.stop_web = stop_web
+        self.web = web
         self.stopping = asyncio.Event()
         self.tasks: list[asyncio.Task[None]] = []
         self.is_broken = False
@@ -52,8 +67,19 @@ class Life:
     async def _wind_down(self) -> None:
         """Everybody is told to come back; running jobs keep running on the workers."""
         try:
+            # First: who is sent away and comes back at once must find another server, or this one's successor.
+            self.web.stop_listening()
             said = await farewell_to_all(within_seconds=FAREWELL_SECONDS)
             log.info("said goodbye to the connected sockets", sockets=said)
+            await self._answer_requests()
             await asyncio.wait(self.tasks, timeout=BACKGROUND_SECONDS)
         finally:
-            self.stop_web()
+            self.web.stop()
+
+    async def _answer_requests(self) -> None:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                while self.web.unfinished():  # noqa: ASYNC110  (the web server tells nobody when it has answered)
+                    await asyncio.sleep(LOOK_SECONDS)
+        except TimeoutError:
+            log.info("some requests were not answered", requests=self.web.unfinished())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from pathlib import Path
@@ -26,6 +27,16 @@ RETRY_SECONDS = 5.0
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TEMP", "SYSTEMROOT", "VIRTUAL_ENV", "CUDA_VISIBLE_DEVICES")
 
 
+def name_beside(*, port: int, has_company: bool) -> str:
+    """What the own worker is called. Servers that share a data folder each have one, so it says whose it is."""
+    return f"server {socket.gethostname()}-{port}"[:128] if has_company else "server"
+
+
+def home_beside(data_dir: Path, *, name: str) -> Path:
+    """Where the own worker keeps its key and outbox."""
+    return data_dir / "worker" if name == "server" else data_dir / "workers" / name.partition(" ")[2]
+
+
 class WorkerNotEnrolled(Exception):
     """The child could not enrol with its own server."""
 
@@ -33,7 +44,8 @@ class WorkerNotEnrolled(Exception):
 class LocalWorker:
     """Keeps one worker process alive from the first request for it until the server ends."""
 
-    def __init__(self, *, home: Path, server_url: str, models_dir: Path, project_dir: Path) -> None:
+    def __init__(self, *, name: str, home: Path, server_url: str, models_dir: Path, project_dir: Path) -> None:
+        self.name = name
         self.home = home
         self.server_url = server_url
         self.models_dir = models_dir
@@ -61,8 +73,10 @@ class LocalWorker:
     async def _enrol_once(self) -> None:
         if (self.home / "enrolled").exists():
             return
-        token = await sync_to_async(issue_enrol_token)(name="server", route="server")
-        child = await self._start("enrol", "--server", self.server_url, "--name", "server", "--token-stdin", stdin=PIPE)
+        token = await sync_to_async(issue_enrol_token)(name=self.name, route="server")
+        child = await self._start(
+            "enrol", "--server", self.server_url, "--name", self.name, "--token-stdin", stdin=PIPE
+        )
         _, errors = await child.communicate(token.encode() + b"\n")
         if child.returncode != 0:
             raise WorkerNotEnrolled((errors or b"").decode(errors="replace")[-500:])

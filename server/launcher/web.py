@@ -18,6 +18,8 @@ from server.config.limits import Limits
 from server.launcher.valve import Valve
 
 HANDSHAKE_SECONDS = 5
+HEADERS_SECONDS = 15.0
+"""From the first byte of a request to the end of its headers; Twisted's own limit begins anew with every byte."""
 LINGER_SECONDS = 2.0
 
 TOO_LARGE = json.dumps(
@@ -42,7 +44,14 @@ class BoundedRequest(WebRequest):
     received = 0
     is_refused = False
 
+    def __init__(self, channel: Any, *arguments: Any, **options: Any) -> None:
+        super().__init__(channel, *arguments, **options)
+        channel.has_asked = True
+        self._patience = reactor.callLater(HEADERS_SECONDS, self._hang_up)
+
     def gotLength(self, length: int | None) -> None:
+        if self._patience.active():
+            self._patience.cancel()
         super().gotLength(None if length and length > self.body_limit else length)
         if length and length > self.body_limit:
             self._refuse()
@@ -66,18 +75,29 @@ class BoundedRequest(WebRequest):
         # Closing at once would reset the connection before the client has read the answer.
         reactor.callLater(LINGER_SECONDS, self._hang_up)
 
+    def connectionLost(self, reason: Any) -> None:
+        if self._patience.active():
+            self._patience.cancel()
+        super().connectionLost(reason)
+
     def _hang_up(self) -> None:
         if self.channel is not None:
             self.channel.loseConnection()
 
 
 class BoundedFactory(HTTPFactory):
-    """Makes bounded requests."""
+    """Makes bounded requests, and hangs up on who connects and does not ask."""
 
     def buildProtocol(self, addr: Any) -> Any:
         protocol = super().buildProtocol(addr)
         protocol.requestFactory = BoundedRequest
+        reactor.callLater(HEADERS_SECONDS, _drop_unless_asked, protocol._channel)
         return protocol
+
+
+def _drop_unless_asked(channel: Any) -> None:
+    if not getattr(channel, "has_asked", False) and channel.transport is not None:
+        channel.transport.abortConnection()
 
 
 class WebServer(Server):
@@ -101,8 +121,8 @@ class WebServer(Server):
             server_name="segwire",
             ready_callable=on_ready,
         )
-        self.is_listening = False
         self.listen_failure = ""
+        self._ports: list[Any] = []
 
     def run(self) -> None:
         """Serve until `stop`. The factory is looked up by name inside Daphne, so it is replaced for this call."""
@@ -121,6 +141,23 @@ class WebServer(Server):
             protocol.valve = Valve(protocol.transport)
         elif message["type"] == "websocket.send" and hasattr(protocol, "valve"):
             await protocol.valve.passable()
+
+    def listen_success(self, port: Any) -> None:
+        super().listen_success(port)
+        self._ports.append(port)
+
+    def stop_listening(self) -> None:
+        """Take no new connection: a balancer goes to the next server, and who comes back does not come here."""
+        for port in self._ports:
+            port.stopListening()
+        self._ports.clear()
+
+    def unfinished(self) -> int:
+        """How many requests have not been answered yet; sockets do not count."""
+        return sum(
+            isinstance(protocol, BoundedRequest) and "disconnected" not in details
+            for protocol, details in self.connections.items()
+        )
 
     def listen_error(self, failure: Any) -> None:
         self.listen_failure = failure.getErrorMessage()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from dataclasses import replace
 
+import psutil
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
@@ -86,3 +89,55 @@ def test_an_order_of_no_files_is_answered_with_nothing(tmp_path):
     found = limited.run(ReadOrder(bounds=limited.bounds(), folder=str(tmp_path), files=()))
 
     assert (found.series, found.refused) == ((), ())
+
+
+def in_a_child(code: str) -> subprocess.CompletedProcess[str]:
+    """Python code behind the parser's fences."""
+    fences = "from server.imaging.parser.__main__ import fence_in; from server.imaging.parser.orders import Bounds; "
+    bounds = "Bounds(memory_bytes=1 << 30, cpu_seconds=20, file_bytes=1 << 20, "
+    rest = "archive_members=1, archive_ratio=1, archive_bytes=1)"
+    command = [sys.executable, "-c", f"{fences}fence_in({bounds}{rest})\n{code}"]
+    return subprocess.run(command, text=True, capture_output=True, check=False)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import socket; socket.socket()",
+        "import socket; socket.getaddrinfo('localhost', 80)",
+        "import subprocess; subprocess.run(['true'])",
+        "import os; os.fork()",
+        "import os; os.system('true')",
+        "import os; os.execv('/bin/true', ['true'])",
+    ],
+)
+def test_the_child_reaches_no_network_and_starts_nothing(code):
+    done = in_a_child(code)
+
+    assert done.returncode == 1
+    assert "PermissionError" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "failure"),
+    [
+        ("[open('/dev/null') for _ in range(300)]", "Too many open files"),
+        ("bytearray(2 << 30)", "MemoryError"),
+        ("open('x', 'wb').write(bytes(2 << 20))", "File too large"),
+    ],
+)
+def test_the_child_is_bounded(code, failure, tmp_path):
+    done = in_a_child(f"import os; os.chdir({str(tmp_path)!r})\n{code}")
+
+    assert failure in done.stderr
+
+
+def test_no_child_is_left_behind_when_one_is_killed(owner, settings, data_dir):
+    settings.LIMITS = replace(settings.LIMITS, parser_seconds=0.05)
+    before = psutil.Process().children()
+
+    with pytest.raises(NothingReadable):
+        services.ingest_uploaded(owner=owner, files=[deliveries.nifti("t1.nii")])
+
+    assert psutil.Process().children() == before
+    assert [path for path in data_dir.rglob("*") if path.is_file()] == []

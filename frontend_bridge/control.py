@@ -34,7 +34,8 @@ def listen() -> None:
     post_save.connect(_user_saved, sender=get_user_model(), dispatch_uid=uid)
     m2m_changed.connect(_members_moved, sender=get_user_model().groups.through, dispatch_uid=uid)
     m2m_changed.connect(_study_shared, sender=Study.groups.through, dispatch_uid=uid)
-    pre_save.connect(_study_saved, sender=Study, dispatch_uid=uid)
+    pre_save.connect(_owner_looked_up, sender=Study, dispatch_uid=uid)
+    post_save.connect(_study_saved, sender=Study, dispatch_uid=uid)
     pre_delete.connect(_group_deleted, sender=Group, dispatch_uid=uid)
     for signal in (post_save, pre_delete):
         signal.connect(_token_changed, sender=ApiToken, dispatch_uid=uid)
@@ -81,12 +82,14 @@ def _study_shared(*, instance: Any, action: str, pk_set: set[Any] | None, revers
         look_again(_members(pk_set if pk_set is not None else instance.groups.values_list("pk", flat=True)))
 
 
+def _owner_looked_up(*, instance: Study, **_: object) -> None:
+    """Whose it is before the change; afterwards nobody knows."""
+    before = Study.objects.filter(pk=instance.pk).exclude(owner=instance.owner_id)
+    instance._owners_before = [] if instance._state.adding else list(before.values_list("owner", flat=True))
+
+
 def _study_saved(*, instance: Study, **_: object) -> None:
-    """It may have a new owner: the old one is told."""
-    if not instance._state.adding:
-        look_again(
-            Study.objects.filter(pk=instance.pk).exclude(owner=instance.owner_id).values_list("owner", flat=True)
-        )
+    look_again(instance._owners_before)
 
 
 def _group_deleted(*, instance: Group, **_: object) -> None:

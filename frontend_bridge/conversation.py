@@ -275,7 +275,7 @@ class Conversation:
         changes = await self.library.since(subscription.topic, subscription.seq, limit=self.rhythm.page)
         if len(changes) >= self.rhythm.page:
             subscription.is_behind = True  # perhaps there is more: next turn, so that other messages pass in between
-        if is_contiguous(changes, after=subscription.seq):
+        if subscription.is_answered_by(changes):
             await self._tell_changes(subscription, changes)
         else:
             await self._start_over(subscription)

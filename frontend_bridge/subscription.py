@@ -16,7 +16,11 @@ from frontend_bridge import messages as m
 
 @dataclass
 class Subscription:
-    """One `sub` of one socket. `seq` is the last change that was sent; `is_behind` that the log may hold more."""
+    """One `sub` of one socket.
+
+    `seq` is the last change that was sent; `is_behind` that the log may hold more; `sure_seq` how far it certainly
+    reached when somebody last looked.
+    """
 
     topic: str
     epoch: str
@@ -24,6 +28,7 @@ class Subscription:
     id: str | int | UnsetType = UNSET
     wants_mask: bool = True
     is_behind: bool = False
+    sure_seq: int = 0
     news: dict[str, dict[str, Any]] = field(default_factory=dict)
     news_due: float = 0.0
 
@@ -43,7 +48,12 @@ class Subscription:
         if epoch != self.epoch:
             return False
         self.is_behind = self.is_behind or seq > self.seq
+        self.sure_seq = seq
         return True
+
+    def is_answered_by(self, changes: Sequence[Any]) -> bool:
+        """Whether these changes go on where we are; if not, the log no longer reaches that far back."""
+        return is_contiguous(changes, after=self.seq) and (bool(changes) or self.sure_seq <= self.seq)
 
     def take_news(self, *, now: float, pause_seconds: float) -> list[tuple[str, dict[str, Any]]]:
         """What is to be sent now, and nothing again before the pause is over."""

@@ -51,7 +51,9 @@ class FakeLibrary:
         self.reads += 1
         first = max(seq, self.trimmed)
         kept = enumerate(self.log[first : first + limit], start=first + 1)
-        return [relay.job_event(topic, seq=at, kind="changed", snapshot=snapshot) for at, snapshot in kept]
+        found = [relay.job_event(topic, seq=at, kind="changed", snapshot=snapshot) for at, snapshot in kept]
+        await asyncio.sleep(0)  # what happens from here on is not in the answer
+        return found
 
     async def positions(self, names: list[str]) -> dict[str, Position]:
         return {name: (self.epoch, len(self.log)) for name in names}
@@ -111,12 +113,12 @@ class FakeClock:
 class Socket:
     """A conversation in a test: say something, let it be served, look at what came."""
 
-    def __init__(self, library: FakeLibrary | None = None, **rhythm: Any) -> None:
+    def __init__(self, library: FakeLibrary | None = None, *, rhythm: Rhythm | None = None, **beats: Any) -> None:
         self.library = library or FakeLibrary()
         self.wire = FakeWire()
         self.clock = FakeClock()
         self.conversation = Conversation(
-            DOCTOR, wire=self.wire, library=self.library, rhythm=Rhythm(**rhythm), clock=self.clock
+            DOCTOR, wire=self.wire, library=self.library, rhythm=rhythm or Rhythm(**beats), clock=self.clock
         )
         self.running: asyncio.Task[Any] | None = None
 

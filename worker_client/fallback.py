@@ -48,7 +48,7 @@ class _Request(msgspec.Struct, frozen=True):
 
 
 class _Answer(msgspec.Struct, frozen=True):
-    session: str
+    session: str | None
     frames: tuple[msgspec.Raw, ...] = ()
 
 
@@ -83,6 +83,7 @@ class SyncLine:
         self._link_id: str | None = None
         self._taken = 0
         self._unconfirmed: deque[_Sent] = deque()
+        self._is_unsaid = False
         self._bye: Bye | None = None
         self._welcomed_at: float | None = None
 
@@ -100,7 +101,7 @@ class SyncLine:
         asked: dict[asyncio.Task[_Answer], int] = {}
         try:
             while self._bye is None and not outgoing.is_ending.is_set():
-                while len(asked) < (REQUESTS_AT_ONCE if outgoing.has_news else 1):
+                while len(asked) < (REQUESTS_AT_ONCE if outgoing.has_news or self._is_unsaid else 1):
                     last = self._pack(outgoing, owner)
                     asked[asyncio.create_task(self._ask(self._request(), seconds=ANSWER_SECONDS))] = last
                 for task in await _first_of(asked, outgoing):
@@ -124,6 +125,7 @@ class SyncLine:
             if refused.is_final:
                 raise
             # The frames stay unconfirmed and go again. How long that may go on is the session's to say (15 s).
+            self._is_unsaid = bool(self._unconfirmed)
             await asyncio.sleep(PAUSE_SECONDS * (0.5 + self._luck()))
             return
         while self._unconfirmed and self._unconfirmed[0].number <= last:
@@ -175,6 +177,7 @@ class SyncLine:
         return self._unconfirmed[-1].number if self._unconfirmed else 0
 
     def _request(self) -> _Request:
+        self._is_unsaid = False
         return _Request(self._link_id, self._taken, tuple(msgspec.Raw(sent.frame) for sent in self._unconfirmed))
 
     async def _part(self, hang_up: HangUp | None) -> End:

@@ -11,10 +11,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
-Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
-Ulid = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-Fence = Annotated[int, msgspec.Meta(ge=1)]
+Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f]+\Z", max_length=128)]
+Ulid = Annotated[str, msgspec.Meta(pattern=r"^[\w.:-]+\Z", max_length=64)]
+Fence = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 Fraction = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Percent = Annotated[float, msgspec.Meta(ge=0.0, le=100.0)]
 Shape = Annotated[tuple[int, int, int], msgspec.Meta(description="X, Y, Z")]

@@ -30,6 +30,7 @@ class FakeLibrary:
     allowed: set[str] = field(default_factory=lambda: {JOB})
     user: Any = field(default_factory=lambda: DOCTOR)
     reads: int = 0
+    mask_reads: int = 0
     breaks: bool = False
 
     def add(self, **changes: Any) -> int:
@@ -59,6 +60,7 @@ class FakeLibrary:
         return {name: (self.epoch, len(self.log)) for name in names}
 
     async def mask_file(self, job_id: str) -> MaskFile | None:
+        self.mask_reads += 1
         return self.mask
 
     async def signed_in_user(self) -> Any | None:

@@ -37,6 +37,7 @@ from worker_client.protocol import messages as m
 log = structlog.get_logger(__name__)
 
 STORE_SECONDS = 2.0
+MOST_OVER = 1000
 
 Answered = m.JobResult | m.JobFailed
 
@@ -76,7 +77,7 @@ class Reports:
         """Nothing more is passed on of an attempt."""
         self._running.pop(hold, None)
         self._unsaved.pop(hold, None)
-        self._over.add(hold)
+        self._note_over(hold)
 
     def unsaved(self) -> list[JobValue]:
         """The progress that is not in the rows yet; whoever takes it stores it."""
@@ -124,6 +125,8 @@ class Reports:
             await self._tell_table()
 
     async def _previewed(self, message: m.JobPreview) -> None:
+        if len(message.labels) > settings.LIMITS.preview_bytes or min(message.shape) < 1:
+            return
         if await self._known(_hold(message)) is not None:
             await pokes.anews(topic_of(message.job), kind="preview", body=translate.to_preview_news(message))
 
@@ -217,10 +220,16 @@ class Reports:
         if hold not in self._running and hold not in self._over:
             value = await in_thread(selectors.running_attempt, hold, worker_id=self.worker_id)
             if value is None:
-                self._over.add(hold)
+                self._note_over(hold)
             else:
                 self._running[hold] = value
         return self._running.get(hold)
+
+    def _note_over(self, hold: Hold) -> None:
+        # It only spares a look at the row, so a worker that makes attempts up must not be able to fill it.
+        if len(self._over) >= MOST_OVER:
+            self._over.clear()
+        self._over.add(hold)
 
     async def _tell_table(self) -> None:
         snapshot = await in_thread(selectors.worker_snapshot, self.worker_id)

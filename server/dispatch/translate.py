@@ -21,6 +21,7 @@ from worker_client.protocol.identity import ARTIFACTS_PATH, UPLOADS_PATH
 
 NEVER_RETRIED = frozenset({"input_invalid"})
 LONGEST_SKIP_SECONDS = 600.0
+LONGEST_ETA_SECONDS = 7 * 24 * 3600.0
 DETAIL_LENGTH = 500
 DEVICE_LENGTH = 128
 LABEL_LENGTH = 64
@@ -44,7 +45,8 @@ def to_event(report: Report, *, worker_id: str, at: datetime) -> WorkerEvent:
             skip = min(max(seconds, 1.0), LONGEST_SKIP_SECONDS)
             return Faltered(**said, code=reason, is_declined=True, skip_seconds=skip)
         case wire.JobProgress(stage=stage, pct=percent, eta=eta):
-            return Progressed(**said, stage=Stage(stage), fraction=percent / 100.0, eta_seconds=eta)
+            left = None if eta is None else min(max(0.0, eta), LONGEST_ETA_SECONDS)
+            return Progressed(**said, stage=Stage(stage), fraction=percent / 100.0, eta_seconds=left)
         case wire.JobResult(result_id=result_id):
             return Finished(**said, result_id=result_id)
         case wire.JobRelease(reason=reason):

@@ -15,6 +15,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
+from server.accounts import binding
 from server.accounts.models import Ticket
 from server.accounts.services import digest_of
 
@@ -42,14 +43,16 @@ def issue(user: Any, *, session_key: str) -> str:
 def redeem(ticket: str) -> tuple[User, str] | None:
     """Whose ticket it was and what its socket depends on; None for one that is unknown, used or too old.
 
-    Of two who bring the same ticket at once, the one whose DELETE removes the row has it.
+    Of two who bring the same ticket at once, the one whose DELETE removes the row has it. A ticket whose session was
+    signed out since, or whose token was revoked, is worth nothing.
     """
     if not ticket.startswith(PREFIX):
         return None
     mine = Ticket.objects.filter(digest=digest_of(ticket), expires_at__gt=timezone.now())
     with transaction.atomic():
-        found = mine.select_related("user").first()
+        found = mine.first()
         removed, _ = mine.delete()
-    if found is None or removed != 1 or not found.user.is_active:
+    if found is None or removed != 1:
         return None
-    return found.user, found.session_key
+    user = binding.user_of(found.session_key)
+    return (user, found.session_key) if user is not None and user.pk == found.user_id else None

@@ -26,16 +26,24 @@ def doctor() -> User:
     return User.objects.create_user("doctor", password="not-so-secret")
 
 
-def test_a_ticket_is_good_once(doctor: User) -> None:
-    ticket = tickets.issue(doctor, session_key="k")
+def signed_in(user: User) -> str:
+    """The key of a session."""
+    browser = Client()
+    browser.force_login(user)
+    return browser.session.session_key
 
-    assert tickets.redeem(ticket) == (doctor, "k")
+
+def test_a_ticket_is_good_once(doctor: User) -> None:
+    key = signed_in(doctor)
+    ticket = tickets.issue(doctor, session_key=key)
+
+    assert tickets.redeem(ticket) == (doctor, key)
     assert tickets.redeem(ticket) is None
 
 
 @pytest.mark.django_db(transaction=True)
 def test_of_eight_who_bring_the_same_ticket_at_once_one_gets_in(doctor: User) -> None:
-    ticket = tickets.issue(doctor, session_key="k")
+    ticket = tickets.issue(doctor, session_key=signed_in(doctor))
 
     def redeemed(_: int) -> bool:
         try:
@@ -56,7 +64,7 @@ def test_a_ticket_is_not_stored_as_it_is(doctor: User) -> None:
 
 
 def test_an_old_ticket_is_worth_nothing_and_is_cleared_away(doctor: User) -> None:
-    old = tickets.issue(doctor, session_key="k")
+    old = tickets.issue(doctor, session_key=signed_in(doctor))
     Ticket.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
 
     assert tickets.redeem(old) is None
@@ -72,8 +80,23 @@ def test_a_made_up_ticket_is_worth_nothing(doctor: User, text: str) -> None:
 
 
 def test_a_ticket_of_somebody_who_left_is_worth_nothing(doctor: User) -> None:
-    ticket = tickets.issue(doctor, session_key="k")
+    ticket = tickets.issue(doctor, session_key=signed_in(doctor))
     User.objects.update(is_active=False)
+
+    assert tickets.redeem(ticket) is None
+
+
+def test_signing_out_takes_the_tickets_of_the_session_along(doctor: User, client: Client) -> None:
+    client.force_login(doctor)
+    ticket = client.post(ADDRESS).json()["ticket"]
+
+    client.post("/logout/")
+
+    assert tickets.redeem(ticket) is None
+
+
+def test_a_ticket_is_of_one_user_and_one_session_together(doctor: User) -> None:
+    ticket = tickets.issue(doctor, session_key=signed_in(User.objects.create_user("other")))
 
     assert tickets.redeem(ticket) is None
 

@@ -14,9 +14,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-TopicName = Annotated[str, msgspec.Meta(pattern="^[a-z]{1,16}(:[A-Za-z0-9_-]{1,48})?$")]
+# \Z and not $, which would let a line feed at the end pass.
+TopicName = Annotated[str, msgspec.Meta(pattern=r"^[a-z]{1,16}(:[A-Za-z0-9_-]{1,48})?\Z")]
 FrameId = Annotated[str, msgspec.Meta(max_length=64)] | int
-Seq = Annotated[int, msgspec.Meta(ge=0)]
+Seq = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 Fraction = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 ApiPath = Annotated[str, msgspec.Meta(pattern="^/api/")]
@@ -298,7 +299,10 @@ def decode(text: str) -> FromBrowser:
     Raises:
         msgspec.DecodeError: not JSON, an unknown type, or a field of the wrong kind (ValidationError).
     """
-    return _decoder.decode(text)
+    try:
+        return _decoder.decode(text)
+    except RecursionError as error:  # an unknown field is skipped, however deep it is
+        raise msgspec.DecodeError("The frame is nested too deep.") from error
 
 
 def encode(frame: Frame) -> str:

@@ -9,6 +9,9 @@ Flow: 6 run
 from __future__ import annotations
 
 import argparse
+import ctypes
+import errno
+import gc
 import logging
 import os
 import queue
@@ -21,7 +24,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
 
 from inference.contract import ModelRef, Order, Outcome, Scans, Sequence, Volume
-from inference.errors import Cancelled, DeviceUnavailable, InferenceError, InputInvalid
+from inference.errors import Cancelled, DeviceUnavailable, DiskFailed, InferenceError, InputInvalid
 from inference.pipe import (
     MAX_LINE_BYTES,
     Alive,
@@ -48,6 +51,7 @@ NICENESS = 5
 """Below the web process and the worker's link, which share this machine and must answer in milliseconds."""
 
 _LOST_PARENT = 3
+_DISK_FAILURES = frozenset({errno.ENOSPC, errno.EIO, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)})
 _WARM_UP_EDGES = (32, 32, 32)
 
 
@@ -121,6 +125,8 @@ def serve(make_work: Callable[[], Work], *, source: IO[bytes], target: IO[bytes]
     while True:
         order = inbox.next_order()
         answer = _answer(work, order, Watch(lambda news: say(telling(news)), is_cancelled=inbox.is_stopped))
+        if isinstance(answer, Failed):
+            give_memory_back()
         say(answer)
         # After something unforeseen, or when memory ran out, a new process is the only clean one.
         if isinstance(answer, Failed) and answer.family in ("internal", "oom") and answer.code != Cancelled.code:
@@ -132,9 +138,27 @@ def _answer(work: Work, order: Order, watch: Watch) -> Done | Failed:
         return Done(outcome=work.do(order, watch))
     except InferenceError as error:
         return failed(error)
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _DISK_FAILURES:
+            return Failed(
+                family="internal", code=DiskFailed.code, sentence=f"The machine's disk failed ({error.strerror})."
+            )
         logger.exception("analysis failed")
         return Failed(family="internal", code="internal", sentence="The analysis failed for an unforeseen reason.")
+
+
+def give_memory_back() -> None:
+    """Let the system have what an order that ended early took; the model stays warm.
+
+    A finished order's memory is kept: the next one needs it at once, and faulting it in again costs seconds.
+    """
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # a C library without it frees by itself
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 class _Inbox(threading.Thread):

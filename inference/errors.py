@@ -8,6 +8,8 @@
     │   └── ModelFailed        it ran and gave something that cannot be a segmentation
     ├── OutOfMemory        this machine is too small for this case; another may do
     ├── DeviceUnavailable  the device asked for is not there
+    ├── DiskFailed         this machine's disk is full or broken
+    ├── Unforeseen         something nobody thought of; another machine may not meet it
     ├── ChildDied          the analysis process ended without an answer
     │   └── ChildSilent        it stopped talking and was killed by the watchdog
     └── Cancelled          somebody asked for it
@@ -103,6 +105,20 @@ class DeviceUnavailable(InferenceError):
     retryable = True
 
 
+class DiskFailed(InferenceError):
+    """This machine's disk is full or broken; another machine's is not."""
+
+    code = "disk"
+    retryable = True
+
+
+class Unforeseen(InferenceError):
+    """Something nobody thought of went wrong inside the analysis."""
+
+    code = "internal"
+    retryable = True
+
+
 class ChildDied(InferenceError):
     """The analysis process ended without an answer. `exit_code` as the system gave it, negative for a signal."""
 
@@ -132,7 +148,8 @@ class Cancelled(InferenceError):
 def is_retryable(error: BaseException) -> bool:
     """Whether another try, perhaps on another machine, may do better.
 
-    Yes: OutOfMemory, DeviceUnavailable, ChildDied, ChildSilent, MemoryError, and any error we did not foresee.
+    Yes: OutOfMemory, DeviceUnavailable, DiskFailed, ChildDied, ChildSilent, MemoryError, and any error we did not
+    foresee (Unforeseen, when it happened in a child process).
     No: InputInvalid, ModelError and its kinds, Cancelled: the same again would end the same way.
     """
     return error.retryable if isinstance(error, InferenceError) else True

@@ -18,6 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -53,6 +54,7 @@ SILENCE_SECONDS = 30.0
 STALL_SECONDS = 300.0
 """Alive but without any progress: even one layer on one slow core is done by then."""
 LEAVE_SECONDS = 5.0
+LISTEN_SECONDS = 1.0
 
 # What a compute process needs to find its libraries and its GPU. Keys, tokens and addresses stay behind.
 _PASSED_ON = ("PATH", "HOME", "USERPROFILE", "LANG", "TZ", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "VIRTUAL_ENV")
@@ -247,11 +249,10 @@ class _Child:
 
     def listen(self, seconds: float) -> FromChild:
         """The next thing the child says. Raises ChildSilent (and kills it) after `seconds`, ChildDied at its end."""
-        try:
-            line = self._said.get(timeout=seconds)
-        except queue.Empty as error:
+        line = self._next_line(seconds)
+        if line is None:
             self.kill()
-            raise ChildSilent(f"The analysis gave no sign of life for {seconds:g} s and was stopped.") from error
+            raise ChildSilent(f"The analysis gave no sign of life for {seconds:g} s and was stopped.")
         if not line:
             raise self._death()
         try:
@@ -259,6 +260,15 @@ class _Child:
         except msgspec.DecodeError as error:
             self.kill()
             raise ChildDied("The analysis process said something nobody understands, and was stopped.") from error
+
+    def _next_line(self, seconds: float) -> bytes | None:
+        """Silence counts only while somebody listens: a parent that stood still wakes up to a full pipe."""
+        while seconds > 0.0:
+            turn = min(seconds, LISTEN_SECONDS)
+            with suppress(queue.Empty):
+                return self._said.get(timeout=turn)
+            seconds -= turn
+        return None
 
     def kill(self) -> None:
         self._process.kill()

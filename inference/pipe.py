@@ -28,11 +28,13 @@ from inference.contract import (
 from inference.errors import (
     Cancelled,
     DeviceUnavailable,
+    DiskFailed,
     InferenceError,
     InputInvalid,
     ModelError,
     ModelMissing,
     OutOfMemory,
+    Unforeseen,
 )
 
 MAX_LINE_BYTES = 8 << 20
@@ -181,6 +183,8 @@ def error_of(message: Failed) -> InferenceError:
     kinds: dict[str, type[InferenceError]] = {
         OutOfMemory.code: OutOfMemory,
         DeviceUnavailable.code: DeviceUnavailable,
+        DiskFailed.code: DiskFailed,
+        Unforeseen.code: Unforeseen,
         Cancelled.code: Cancelled,
     }
     if message.code in kinds:

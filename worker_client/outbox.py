@@ -15,6 +15,7 @@ Flow: 7 progress
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 import shutil
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 ANSWER = "answer.json"
 MASK = "mask.packed"
 UPLOAD = "upload"
+DAMAGED = "damaged."
 _NAME = re.compile(r"(?P<job>[A-Za-z0-9_-]{1,64})\.(?P<fence>[0-9]{1,18})")
 
 _decoder: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)
@@ -45,7 +47,7 @@ class Outbox:
     def open(self) -> tuple[Answer, ...]:
         """Make the folder, clear what a crash left half-made, and read every answer.
 
-        A damaged entry is set aside as `damaged-…` rather than deleted: it may hold an hour of computing.
+        A damaged entry is set aside as `damaged.…` rather than deleted: it may hold an hour of computing.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         answers = []
@@ -68,14 +70,18 @@ class Outbox:
         final = self._path(answer.key)
         fresh = self._folder / f".new-{final.name}"
         shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(mode=0o700)
-        if mask is not None:
-            replace_durably(mask, fresh / MASK)
-        write_durably(fresh / ANSWER, msgspec.json.encode(answer))
-        sync_folder(fresh)
-        if final.exists():
-            self.remove(answer.key)
-        fresh.replace(final)
+        try:
+            fresh.mkdir(mode=0o700)
+            if mask is not None:
+                replace_durably(mask, fresh / MASK)
+            write_durably(fresh / ANSWER, msgspec.json.encode(answer))
+            sync_folder(fresh)
+            if final.exists():
+                self.remove(answer.key)
+            fresh.replace(final)
+        except OSError:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise
         sync_folder(self._folder)
 
     def remove(self, key: Key) -> None:
@@ -89,6 +95,15 @@ class Outbox:
             return
         sync_folder(self._folder)
         shutil.rmtree(leaving, ignore_errors=True)
+
+    def damaged(self) -> int:
+        """How many entries were set aside, for a person to look at."""
+        return len(list(self._folder.glob(f"{DAMAGED}*"))) if self._folder.is_dir() else 0
+
+    def waiting(self) -> int:
+        """How many answers lie here."""
+        names = [entry.name for entry in self._folder.iterdir()] if self._folder.is_dir() else []
+        return sum(_NAME.fullmatch(name) is not None for name in names)
 
     def mask_path(self, key: Key) -> Path:
         """Where the packed mask of an answer lies."""
@@ -124,18 +139,20 @@ class Outbox:
             raise OutboxDamaged(entry, why=str(error)) from error
         if self._path(answer.key) != entry:
             raise OutboxDamaged(entry, why="it speaks of another attempt")
-        if isinstance(answer, Result) and _size_of(entry / MASK) != answer.size:
-            raise OutboxDamaged(entry, why="its mask is missing or cut off")
+        if isinstance(answer, Result) and not _is_whole(entry / MASK, answer):
+            raise OutboxDamaged(entry, why="its mask is missing, cut off or changed")
         return answer
 
     def _set_aside(self, entry: Path) -> None:
-        aside = self._folder / f"damaged-{entry.name}"
+        aside = self._folder / f"{DAMAGED}{entry.name}"
         shutil.rmtree(aside, ignore_errors=True)
         entry.replace(aside)
 
 
-def _size_of(path: Path) -> int | None:
+def _is_whole(path: Path, result: Result) -> bool:
+    """Whether the mask is the one that was computed: a disk may flip a bit, or tear a file at a power cut."""
     try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return None
+        mask = path.read_bytes() if path.stat().st_size == result.size else b""
+    except OSError:
+        return False
+    return hashlib.sha256(mask).hexdigest() == result.sha256

@@ -38,6 +38,10 @@ class Box(Protocol):
     """The parent's handle of one child process with a warm model: inference.isolate.Sandbox. Every call blocks."""
 
     @property
+    def alive(self) -> bool:
+        """Whether the child is there."""
+
+    @property
     def device(self) -> str:
         """What the child computes on, once it has started."""
 
@@ -103,6 +107,7 @@ class Runner:
         for box in boxes:
             self._free.put_nowait(box)
         self._active: dict[Key, _Active] = {}
+        self._warming: set[asyncio.Task[None]] = set()
         self._is_closed = False
         self._threads = 0
         self._threads_changed = threading.Condition()
@@ -253,4 +258,25 @@ class Runner:
             return await asyncio.to_thread(segment, box), box.device
         finally:
             active.box = None
+            self._give_back(box)
+
+    def _give_back(self, box: Box) -> None:
+        """The box is free for the next job; one whose child was killed is warmed first, beside whatever goes on."""
+        if box.alive or self._is_closed:
+            self._free.put_nowait(box)
+            return
+        warming = asyncio.create_task(self._warm_again(box))
+        self._warming.add(warming)
+        warming.add_done_callback(self._warming.discard)
+
+    async def _warm_again(self, box: Box) -> None:
+        def start() -> None:
+            with self._at_work():
+                box.start()
+
+        try:
+            await asyncio.to_thread(start)
+        except (InferenceError, OSError) as error:
+            logger.warning("An analysis process could not be started anew; the next job tries", exc_info=error)
+        finally:
             self._free.put_nowait(box)

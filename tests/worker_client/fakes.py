@@ -39,6 +39,7 @@ class FakeBox:
     begun: threading.Event = field(default_factory=threading.Event)
     cancelled: threading.Event = field(default_factory=threading.Event)
     is_closed: bool = False
+    alive: bool = True
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -50,6 +51,7 @@ class FakeBox:
         while self.is_slow_to_start and not self.is_closed:
             self.cancelled.wait(0.01)
         self.starts += 1
+        self.alive = True
 
     def segment(self, order: Order, on_news: Callable[[Progress | Preview], None]) -> Outcome:
         self.orders.append(order)

@@ -144,7 +144,7 @@ async def test_what_the_worker_has_to_say_does_not_wait_for_the_request_that_wai
         caller = await desk.caller()
         await caller.welcome()
         await caller.hear(wire.Ready)
-        while desk.open_requests == 0:
+        while desk.open_requests == 0:  # noqa: ASYNC110  # a few turns of the loop
             await asyncio.sleep(0)
 
         owner.link.send(wire.Ping(id=90, ts=2.0))
@@ -242,7 +242,7 @@ async def test_a_cancel_gets_through_while_progress_is_told():
             owner.link.send(wire.JobProgress(id=100 + step, job=KEY.job, fence=1, pseq=step, stage="fetch", pct=1.0))
 
         caller.say(wire.JobCancel(job=KEY.job, fence=1))
-        while owner.session.jobs[0].stopping is None:
+        while owner.session.jobs[0].stopping is None:  # noqa: ASYNC110  # a few turns of the loop
             await asyncio.sleep(0)
 
         assert desk.most_open_requests <= 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from worker_client.answers import Key
 from worker_client.outbox import Outbox
 
 MASK = b"nine byte"
+RESULT = a_result(sha256=hashlib.sha256(MASK).hexdigest())
 
 
 class PowerCut(BaseException):
@@ -39,9 +41,9 @@ def reopened(tmp_path: Path) -> tuple[object, ...]:
 
 
 def test_a_result_is_there_with_its_mask_after_a_restart(tmp_path, box, mask):
-    box.store(a_result(), mask=mask)
+    box.store(RESULT, mask=mask)
 
-    assert reopened(tmp_path) == (a_result(),)
+    assert reopened(tmp_path) == (RESULT,)
     assert box.mask_path(KEY).read_bytes() == MASK
     assert not mask.exists()
 
@@ -53,7 +55,7 @@ def test_a_failure_needs_no_mask(tmp_path, box):
 
 
 def test_a_removed_answer_is_gone_with_its_mask(tmp_path, box, mask):
-    box.store(a_result(), mask=mask)
+    box.store(RESULT, mask=mask)
 
     box.remove(KEY)
 
@@ -73,7 +75,7 @@ def test_attempts_at_one_job_lie_side_by_side(tmp_path, box):
 
 
 def test_a_new_answer_takes_the_place_of_an_old_one(tmp_path, box, mask):
-    box.store(a_result(), mask=mask)
+    box.store(RESULT, mask=mask)
 
     box.store(a_failure())
 
@@ -81,7 +83,7 @@ def test_a_new_answer_takes_the_place_of_an_old_one(tmp_path, box, mask):
 
 
 def test_where_an_upload_was_begun_survives_a_restart(tmp_path, box, mask):
-    box.store(a_result(), mask=mask)
+    box.store(RESULT, mask=mask)
 
     box.note_upload(KEY, "/api/worker/uploads/up-1")
 
@@ -89,7 +91,7 @@ def test_where_an_upload_was_begun_survives_a_restart(tmp_path, box, mask):
 
 
 def test_an_upload_that_is_gone_is_forgotten(box, mask):
-    box.store(a_result(), mask=mask)
+    box.store(RESULT, mask=mask)
     box.note_upload(KEY, "/api/worker/uploads/up-1")
 
     box.note_upload(KEY, None)
@@ -133,22 +135,22 @@ def test_a_power_cut_while_storing_leaves_all_of_the_answer_or_nothing(tmp_path,
     with monkeypatch.context() as patched:
         steps = _steps(patched, cut_at=cut_at)
         try:
-            box.store(a_result(), mask=mask)
+            box.store(RESULT, mask=mask)
             was_stored = True
         except PowerCut:
             was_stored = False
 
     found = reopened(tmp_path)
 
-    assert found in ((), (a_result(),))
-    assert not was_stored or found == (a_result(),)
+    assert found in ((), (RESULT,))
+    assert not was_stored or found == (RESULT,)
     assert not found or box.mask_path(KEY).read_bytes() == MASK
     assert was_stored == (len(steps) < cut_at)
 
 
 @pytest.mark.parametrize("cut_at", range(1, 6))
 def test_a_power_cut_while_removing_leaves_all_of_the_answer_or_nothing(tmp_path, box, mask, monkeypatch, cut_at):
-    box.store(a_result(), mask=mask)
+    box.store(RESULT, mask=mask)
     with monkeypatch.context() as patched:
         _steps(patched, cut_at=cut_at)
         with contextlib.suppress(PowerCut):
@@ -156,14 +158,14 @@ def test_a_power_cut_while_removing_leaves_all_of_the_answer_or_nothing(tmp_path
 
     found = reopened(tmp_path)
 
-    assert found in ((), (a_result(),))
+    assert found in ((), (RESULT,))
     assert not found or box.mask_path(KEY).read_bytes() == MASK
 
 
 def test_the_bytes_are_flushed_before_the_entry_has_its_name(tmp_path, box, mask, monkeypatch):
     with monkeypatch.context() as patched:
         steps = _steps(patched, cut_at=-1)
-        box.store(a_result(), mask=mask)
+        box.store(RESULT, mask=mask)
 
     assert steps[-2:] == ["replace", "fsync"]
     assert steps[:-2].count("fsync") >= 4
@@ -176,8 +178,9 @@ def test_a_full_disk_leaves_no_half_entry(tmp_path, box, mask, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(disk.os, "fsync", full)
         with pytest.raises(OSError, match="No space"):
-            box.store(a_result(), mask=mask)
+            box.store(RESULT, mask=mask)
 
+    assert list((tmp_path / "outbox").iterdir()) == []
     assert reopened(tmp_path) == ()
 
 
@@ -188,13 +191,27 @@ def test_a_full_disk_leaves_no_half_entry(tmp_path, box, mask, monkeypatch):
         lambda entry: (entry / "answer.json").unlink(),
         lambda entry: (entry / "mask.packed").unlink(),
         lambda entry: (entry / "mask.packed").write_bytes(b"short"),
+        lambda entry: (entry / "mask.packed").write_bytes(b"nine bytE"),
+        lambda entry: (entry / "answer.json").write_bytes(bytes(200)),
         lambda entry: entry.rename(entry.with_name("01OTHER.1")),
     ],
 )
 def test_a_damaged_entry_is_set_aside_and_not_announced(tmp_path, box, mask, caplog, damage):
-    box.store(a_result(), mask=mask)
+    box.store(RESULT, mask=mask)
     damage(tmp_path / "outbox" / "01JOB.1")
 
     assert reopened(tmp_path) == ()
-    assert [path.name.startswith("damaged-") for path in (tmp_path / "outbox").iterdir()] == [True]
+    assert [path.name.startswith("damaged.") for path in (tmp_path / "outbox").iterdir()] == [True]
     assert "set aside" in caplog.text
+    assert (box.damaged(), box.waiting()) == (1, 0)
+
+
+def test_what_was_set_aside_once_is_left_alone(tmp_path, box, mask):
+    """Its name looked like an entry's, and every start set it aside anew under a longer one."""
+    box.store(RESULT, mask=mask)
+    (tmp_path / "outbox" / "01JOB.1" / "answer.json").unlink()
+    reopened(tmp_path)
+
+    reopened(tmp_path)
+
+    assert [path.name for path in (tmp_path / "outbox").iterdir()] == ["damaged.01JOB.1"]

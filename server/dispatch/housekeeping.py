@@ -66,7 +66,10 @@ def put_right(jump: float) -> None:
 
 
 def _close(sessions: QuerySet[WorkerSession]) -> None:
-    at = jobs.now()
-    for worker_id in list(sessions.values_list("worker_id", flat=True)):
+    at, closed = jobs.now(), []
+    for worker_id in list(sessions.order_by("worker_id").values_list("worker_id", flat=True)):
         if WorkerSession.objects.filter(worker_id=worker_id, closed_at=None).update(closed_at=at, credits=0):
-            tell_watchers(worker_id, "worker.disconnected")
+            closed.append(worker_id)
+    # The log's row is locked last, as by a worker that signs in: nobody who has it waits for a session.
+    for worker_id in closed:
+        tell_watchers(worker_id, "worker.disconnected")

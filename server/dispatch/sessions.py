@@ -194,11 +194,11 @@ def insist(worker_id: str, session: int) -> None:
         SessionOver: a newer one exists, or it was closed.
         WorkerRevoked: the worker was revoked meanwhile.
     """
-    # Signing in locks the same row, so a word of the old session counts before the hello or not at all.
-    seat = WorkerSession.objects.select_for_update().filter(worker_id=worker_id, session=session, closed_at=None)
-    if not seat.only("session"):
+    newest, state = _locked(worker_id)
+    is_open = WorkerSession.objects.filter(worker_id=worker_id, session=session, closed_at=None).exists()
+    if newest != session or not is_open:
         raise SessionOver(worker_id)
-    if not may_work(worker_id):
+    if state == Worker.State.REVOKED:
         raise WorkerRevoked(worker_id)
 
 
@@ -223,6 +223,7 @@ def accept(job_id: str, event: Started, *, session: int) -> JobValue:
 def leave(worker_id: str, session: int, *, is_orderly: bool) -> None:
     """A socket has closed. Without a goodbye the worker has some seconds to come back, then its jobs go elsewhere."""
     at = jobs.now()
+    _locked(worker_id)
     found = WorkerSession.objects.filter(worker_id=worker_id, session=session, closed_at=None)
     if not found.update(closed_at=at, credits=0):
         return
@@ -253,6 +254,13 @@ def hold_on(hold: Hold, *, worker_id: str) -> bool:
 def may_work(worker_id: str) -> bool:
     """Whether the worker was not revoked."""
     return Worker.objects.filter(pk=worker_id).exclude(state=Worker.State.REVOKED).exists()
+
+
+def _locked(worker_id: str) -> tuple[int, str]:
+    """The worker's newest session and its state. Signing in waits for whoever has looked, and the other way round, so
+    a word of an old session counts before the hello or not at all. The assigner locks sessions, and is not stopped."""
+    seat = Worker.objects.select_for_update(no_key=True).filter(pk=worker_id)
+    return seat.values_list("last_session", "state").first() or (0, Worker.State.REVOKED)
 
 
 def _taken(job_id: str, event: Started) -> JobValue:

@@ -12,6 +12,7 @@ from django.db import connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
+from server.audit import services as audit
 from server.core.effects import Append, Change, Effect, Seek
 from server.core.events import CancelRequested, Event, Leased
 from server.core.job import HELD_STATES, State, WaitingReason
@@ -74,6 +75,8 @@ def record_on(
             together_with()
         beside = {} if lease is None else _beside(lease)
         _store(row, before, after, effects, beside=beside)
+        if isinstance(event, Leased):
+            _note_offer(row)
     return after
 
 
@@ -168,9 +171,14 @@ def _queue_leased(row: Job, taker: Taker) -> Snapshot:
     _write_into(row, {**rows.changes(queued, leased), **_beside(taker.lease), "last_seq": 1 + len(effects)})
     row.save(force_insert=True)
     _write_events(row, [(Change.QUEUED, answer), *((one.change, selectors.snapshot(row)) for one in _appends(effects))])
+    _note_offer(row)
     outbox.publish(row, (Append(Change.QUEUED),))
     transaction.on_commit(lambda: taker.tell(row), robust=True)
     return answer
+
+
+def _note_offer(row: Job) -> None:
+    audit.note(actor=audit.SERVER, action="offer", job=row.pk, worker=row.worker_id or "", fence=str(row.fence))
 
 
 def _locked(job_id: str) -> Job:

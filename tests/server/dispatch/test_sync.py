@@ -6,7 +6,7 @@ import json
 import pytest
 
 from server.dispatch import links as links_module
-from server.dispatch import wakeups
+from server.dispatch import session, wakeups
 from server.dispatch.enrolment import set_state
 from server.dispatch.models import Worker
 from server.topics import sockets
@@ -18,6 +18,12 @@ from worker_client.protocol import messages as m
 from worker_client.protocol.codec import decode_from_server
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def few_pings(monkeypatch):
+    """One at the beginning, and none between two requests however busy the machine is."""
+    monkeypatch.setattr(session, "PING_SECONDS", 3600.0)
 
 
 async def signed_in(machine, worker, **hello) -> Poll:

@@ -165,6 +165,9 @@ class WorkerView(View, kw_only=True):
     rtt_ms: float | None = None
     software: str = ""
     connected: bool = False
+    transport: str = ""
+    draining: bool = False
+    labels: tuple[str, ...] = ()
 
 
 class WorkersView(View, kw_only=True):

@@ -149,6 +149,7 @@ def _worker_snapshot(worker: Worker, held: list[Job], now: datetime) -> dict[str
         "last_seen": worker.last_seen.isoformat() if worker.last_seen else None,
         "connected": is_connected,
         "jobs": [{"job": job.id, "stage": job.stage, "progress": job.progress} for job in held],
+        "labels": sorted(worker.labels),
     }
     return base | _session_snapshot(session, is_connected=is_connected)
 

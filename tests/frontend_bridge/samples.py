@@ -69,4 +69,7 @@ def worker(**changes: Any) -> dict[str, Any]:
         "rtt_ms": 1.5,
         "software": "segwire 0.1",
         "connected": True,
+        "transport": "websocket",
+        "draining": False,
+        "labels": ["gpu"],
     } | changes

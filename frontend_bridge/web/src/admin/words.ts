@@ -11,6 +11,9 @@ interface Words {
   free: (free: number, slots: number) => string;
   connected: string;
   away: string;
+  draining: string;
+  transports: Readonly<Record<string, string>>;
+  fallbackWhy: string;
   states: Readonly<Record<string, string>>;
   routes: Readonly<Record<string, string>>;
   stages: Readonly<Record<Stage, string>>;
@@ -26,7 +29,15 @@ const en: Words = {
   free: (free, slots) => `${free} of ${slots}`,
   connected: "Connected",
   away: "Not connected",
-  states: { pending: "Pending", active: "Active", suspended: "Suspended", revoked: "Revoked" },
+  draining: "Draining: no new jobs",
+  transports: { websocket: "WebSocket", https: "HTTPS fall-back" },
+  fallbackWhy: "A proxy on the way blocks WebSocket; the worker asks over HTTPS instead.",
+  states: {
+    pending: "Waiting for approval",
+    active: "Active",
+    suspended: "Suspended: no new jobs",
+    revoked: "Revoked",
+  },
   routes: { lab: "Lab PC", server: "This server" },
   stages: { fetch: "Fetch", preprocess: "Prepare", inference: "Analyse", postprocess: "Refine", upload: "Store" },
   ago: (seconds) =>
@@ -46,7 +57,10 @@ const ko: Words = {
   free: (free, slots) => `${slots}개 중 ${free}개`,
   connected: "연결됨",
   away: "연결 안 됨",
-  states: { pending: "승인 대기", active: "사용 중", suspended: "일시 중지", revoked: "해지됨" },
+  draining: "종료 준비 중: 새 작업 없음",
+  transports: { websocket: "WebSocket", https: "HTTPS 대체 연결" },
+  fallbackWhy: "중간 프록시가 WebSocket을 차단하여 워커가 HTTPS로 통신합니다.",
+  states: { pending: "승인 대기 중", active: "사용 중", suspended: "일시 중지: 새 작업 없음", revoked: "해지됨" },
   routes: { lab: "연구실 PC", server: "이 서버" },
   stages: { fetch: "수신", preprocess: "전처리", inference: "추론", postprocess: "후처리", upload: "저장" },
   ago: (seconds) =>

@@ -42,15 +42,10 @@ export class WorkersTable {
   private row(worker: Worker): HTMLElement {
     const { words } = this;
     const link = h("a", { href: `${encodeURIComponent(worker.id)}/change/` }, worker.name);
-    const state =
-      worker.state === "active"
-        ? worker.connected
-          ? words.connected
-          : words.away
-        : (words.states[worker.state] ?? worker.state);
-    const cells: [string, Node | string][] = [
-      ["name", link],
-      ["state", h("span", { class: `dot ${worker.connected ? "on" : "off"}` }, state)],
+    const labels = worker.labels.map((label) => h("span", { class: "label", "data-testid": "worker-label" }, label));
+    const cells: [string, (Node | string)[] | Node | string][] = [
+      ["name", [link, ...labels]],
+      ["state", this.state(worker)],
       ["route", words.routes[worker.route] ?? worker.route],
       ["device", worker.device],
       ["models", worker.models.join(", ")],
@@ -63,9 +58,33 @@ export class WorkersTable {
       "data-testid": "worker-row",
       "data-worker": worker.id,
       "data-connected": worker.connected ? "yes" : "no",
+      "data-state": worker.state,
+      "data-transport": worker.transport,
     });
-    row.append(...cells.map(([name, content]) => h("td", { "data-testid": `worker-${name}` }, content)));
+    row.append(...cells.map(([name, content]) => h("td", { "data-testid": `worker-${name}` }, ...[content].flat())));
     return row;
+  }
+
+  /** In one cell: may it work, does it take jobs, is it there, and by which way. */
+  private state(worker: Worker): Node[] {
+    const { words } = this;
+    const takesJobs = worker.state === "active" && !worker.draining;
+    const says =
+      worker.state !== "active"
+        ? (words.states[worker.state] ?? worker.state)
+        : !worker.connected
+          ? words.away
+          : worker.draining
+            ? words.draining
+            : words.connected;
+    const lamp = !worker.connected ? "off" : takesJobs ? "on" : "busy";
+    const cell: Node[] = [h("span", { class: `dot ${lamp}` }, says)];
+    if (worker.connected) {
+      const isFallback = worker.transport === "https";
+      const way = words.transports[worker.transport] ?? worker.transport;
+      cell.push(h("small", { class: "way", title: isFallback ? words.fallbackWhy : undefined }, way));
+    }
+    return cell;
   }
 
   private jobs(worker: Worker): Node | string {

@@ -91,6 +91,12 @@ export interface Worker {
   rtt_ms: number | null;
   software: string;
   connected: boolean;
+  /** "https": WebSocket is blocked on the way, so it asks over HTTPS. Empty: never connected. */
+  transport: "" | "websocket" | "https";
+  /** Finishes what it holds and takes nothing new. */
+  draining: boolean;
+  /** The administrator's words for it, and its own. */
+  labels: string[];
 }
 
 /** Newest-only: how far a job is. Missing fields have not changed. */

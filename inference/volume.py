@@ -5,7 +5,9 @@ Flow: 6 run
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import math
 import os
 import zlib
 from collections import deque
@@ -19,6 +21,8 @@ import numpy.typing as npt
 import zstandard
 from nibabel.filebasedimages import ImageFileError
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 
 from inference.contract import Grid, PackedVolume, Volume
 from inference.errors import InputInvalid
@@ -32,6 +36,20 @@ WIRE_DTYPES = ("int16", "float32", "uint8")
 _CHUNK_BYTES = 1 << 20
 # Frames made with a larger window would let 30 bytes ask for gigabytes of decoder memory.
 _MAX_ZSTD_WINDOW_BYTES = 1 << 27
+_MIN_VOXEL_MM, _MAX_VOXEL_MM, _MAX_ORIGIN_MM = 1e-4, 1e3, 1e6
+_NIFTI_ERRORS = (
+    ArithmeticError,  # offsets of infinity, products beyond an index
+    EOFError,
+    HeaderDataError,
+    ImageFileError,
+    LookupError,
+    OSError,
+    TypeError,
+    ValueError,
+    WrapStructError,
+    zlib.error,
+)
+"""What nibabel raises on bytes that are not what they claim to be."""
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 _RAS = np.array([[0, 1], [1, 1], [2, 1]])
 
@@ -127,8 +145,10 @@ def check_affine(affine: npt.NDArray[np.float64]) -> None:
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not np.array_equal(matrix[3], (0, 0, 0, 1)):
         raise InputInvalid("affine_singular", "The position of its voxels in space is not given by a valid matrix.")
     lengths = np.linalg.norm(matrix[:3, :3], axis=0)
+    if lengths.max() > _MAX_VOXEL_MM or np.abs(matrix[:3, 3]).max() > _MAX_ORIGIN_MM:
+        raise InputInvalid("affine_singular", "Its voxels are larger or farther away than any scanner reaches.")
     # The determinant of the unit axes is 1 for a box and 0 for a plane; scanners shear by a few degrees at most.
-    if lengths.min() < 1e-4 or abs(np.linalg.det(matrix[:3, :3] / lengths)) < 0.1:
+    if lengths.min() < _MIN_VOXEL_MM or abs(np.linalg.det(matrix[:3, :3] / lengths)) < 0.1:
         raise InputInvalid("affine_singular", "Its voxel axes do not span a volume, so it has no place in space.")
 
 
@@ -140,7 +160,7 @@ def _read_nifti(path: Path) -> Volume:
     stored = image.get_data_dtype()
     if stored.kind not in "iuf":
         raise InputInvalid("not_real", f"Its voxels are {stored}, not plain numbers.")
-    if min(shape) < 1 or int(np.prod(shape, dtype=np.int64)) * stored.itemsize > MAX_VOLUME_BYTES:
+    if min(shape) < 1 or math.prod(map(int, shape)) * stored.itemsize > MAX_VOLUME_BYTES:
         raise InputInvalid("too_large", f"Its size {shape} is beyond what can be analysed.")
     voxels = _stored_voxels(image).reshape(shape)
     if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
@@ -156,7 +176,7 @@ def _open_nifti(path: Path) -> nib.Nifti1Image:
         raise InputInvalid("not_found", "There is no such file.")
     try:
         image = nib.load(path)
-    except (ImageFileError, ValueError, EOFError, OSError, zlib.error) as error:
+    except _NIFTI_ERRORS as error:
         raise InputInvalid("not_nifti", "It is not a NIfTI file, or its header is damaged.") from error
     if not isinstance(image, nib.Nifti1Image):  # Nifti2Image is a subclass
         raise InputInvalid("not_nifti", "It is an image, but not a NIfTI file.")
@@ -168,14 +188,27 @@ def _open_nifti(path: Path) -> nib.Nifti1Image:
 def _stored_voxels(image: nib.Nifti1Image) -> npt.NDArray[np.generic]:
     try:
         raw = np.asanyarray(image.dataobj.get_unscaled())
-    except (ValueError, EOFError, OSError, zlib.error) as error:
+        _check_sum(Path(image.get_filename() or ""))
+    except _NIFTI_ERRORS as error:
         raise InputInvalid("truncated", "It ends before all its voxels have come, or it is damaged.") from error
     slope, intercept = float(image.dataobj.slope), float(image.dataobj.inter)
     native: npt.NDArray[np.generic] = raw.astype(raw.dtype.newbyteorder("="), copy=False)
     if (slope, intercept) == (1.0, 0.0):
         return native
     scaled = native.astype(np.float64) * slope + intercept
-    return scaled.astype(np.float32)
+    with np.errstate(over="ignore"):  # what overflows is infinite then, and refused as such
+        return scaled.astype(np.float32)
+
+
+def _check_sum(path: Path) -> None:
+    """Read a gzip file to its end, where its checksum stands: nibabel stops at the last voxel, whatever its bits."""
+    if path.suffix != ".gz":
+        return
+    with gzip.open(path) as source:
+        for _ in range(2 * MAX_VOLUME_BYTES // _CHUNK_BYTES):
+            if not source.read(_CHUNK_BYTES):
+                return
+    raise InputInvalid("too_large", "It expands to more than any scan has.")
 
 
 def _orientation(affine: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -6,6 +6,7 @@ mosaic_unsupported, no_geometry, not_greyscale, too_large.
 
 from __future__ import annotations
 
+import re
 import struct
 import warnings
 from collections.abc import Iterator
@@ -41,6 +42,11 @@ TRANSFER_SYNTAXES = frozenset(
         "1.2.840.10008.1.2.4.90",  # JPEG 2000 lossless
     }
 )
+
+_IDENTIFIERS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+_UID = re.compile(r"[\w.-]{1,64}", re.ASCII)
+"""Anonymisers write letters too; longer than 64 there is none (PS3.5, 9)."""
+_SPACING_MM, _FAR_MM, _ASKEW = (1e-4, 1e3), 1e6, 0.05
 
 PARSE_ERRORS = (
     ArithmeticError,
@@ -146,8 +152,7 @@ def _read_instance(path: Path, name: str) -> Instance:
         _numbers(header, "ImagePositionPatient", 3),
         _numbers(header, "PixelSpacing", 2),
     )
-    if min(spacing) <= 0:
-        raise InputInvalid("no_geometry", "Its PixelSpacing is not positive, so its size in mm is not known.")
+    _check_geometry(orientation, position, spacing)
     is_scaled = (number(header, "RescaleSlope") or 1.0, number(header, "RescaleIntercept") or 0.0) != (1.0, 0.0)
     return Instance(
         path=path,
@@ -185,8 +190,21 @@ def _check_kind(header: Any) -> None:
         raise InputInvalid("mosaic_unsupported", "It is a mosaic of slices (functional imaging), not a slice.")
     if (number(header, "SamplesPerPixel") or 1) != 1 or number(header, "BitsAllocated") not in (8, 16):
         raise InputInvalid("not_greyscale", "Its pixels are not 8 or 16 bit grey values.")
-    if not (text(header, "SeriesInstanceUID") and text(header, "StudyInstanceUID") and text(header, "SOPInstanceUID")):
-        raise InputInvalid("malformed", "It lacks the identifiers of its study, its series or itself.")
+    if not all(_UID.fullmatch(text(header, name)) for name in _IDENTIFIERS):
+        raise InputInvalid("malformed", "It lacks proper identifiers of its study, its series or itself.")
+
+
+def _check_geometry(orientation: tuple[float, ...], position: tuple[float, ...], spacing: tuple[float, ...]) -> None:
+    if min(spacing) < _SPACING_MM[0] or max(spacing) > _SPACING_MM[1]:
+        raise InputInvalid(
+            "no_geometry", "Its PixelSpacing is none that a scanner has, so its size in mm is not known."
+        )
+    if max(map(abs, position)) > _FAR_MM:
+        raise InputInvalid("no_geometry", "Its ImagePositionPatient is farther away than any scanner reaches.")
+    rows, columns = np.asarray(orientation[:3]), np.asarray(orientation[3:])
+    is_square = abs(float(rows @ columns)) < _ASKEW
+    if not (is_square and abs(rows @ rows - 1) < _ASKEW and abs(columns @ columns - 1) < _ASKEW):
+        raise InputInvalid("no_geometry", "Its ImageOrientationPatient is not that of a rectangle (PS3.3 C.7.6.2.1.1).")
 
 
 def _numbers(header: Any, keyword: str, count: int) -> tuple[float, ...]:

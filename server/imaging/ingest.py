@@ -24,6 +24,8 @@ from server.imaging.snapshots import study_snapshot
 from server.topics import services as topics
 
 CONFLICT = "series_conflict"
+_MAX_NUMBER = 2**31  # of a column
+_MAX_TEXT = 2000
 
 
 @dataclass
@@ -164,10 +166,10 @@ def _study_of(owner: Any, found: FoundStudy) -> Study:
         owner=owner,
         uid=found.uid,
         defaults={
-            "patient_name": found.patient_name[:324],
-            "patient_id": found.patient_id[:64],
+            "patient_name": _plain(found.patient_name)[:324],
+            "patient_id": _plain(found.patient_id)[:64],
             "study_date": _date(found.date),
-            "description": found.description[:1024],
+            "description": _plain(found.description)[:1024],
             "source": found.source,
         },
     )
@@ -194,15 +196,15 @@ def _create(series_id: str, study: Study, found: FoundSeries, relative: str, *, 
         uid=found.uid,
         part=found.part,
         revision=revision,
-        number=found.number,
-        description=found.description[:1024],
-        modality=found.modality[:16],
+        number=found.number if found.number is not None and abs(found.number) < _MAX_NUMBER else None,
+        description=_plain(found.description)[:1024],
+        modality=_plain(found.modality)[:16],
         sequence=found.sequence,
         sequence_confidence=found.sequence_confidence,
         shape=list(found.grid.shape),
         spacing_mm=[round(edge, 6) for edge in found.spacing_mm],
         affine=[list(row) for row in found.grid.affine],
-        frame_of_reference_uid=found.frame_of_reference_uid[:64],
+        frame_of_reference_uid=_plain(found.frame_of_reference_uid)[:64],
         content_sha256=found.content_sha256,
         source=found.study.source,
         folder=relative,
@@ -213,7 +215,13 @@ def _create(series_id: str, study: Study, found: FoundSeries, relative: str, *, 
 
 
 def _entry(refused: Refused) -> dict[str, str]:
-    return {"filename": refused.filename, "code": refused.code, "detail": refused.detail}
+    detail = _plain(refused.detail)[:_MAX_TEXT]
+    return {"filename": _plain(refused.filename)[:_MAX_TEXT], "code": refused.code, "detail": detail}
+
+
+def _plain(text: str) -> str:
+    """Without nulls, which no database takes, and whatever else cannot be seen."""
+    return "".join(letter for letter in text if letter.isprintable())
 
 
 def _date(text: str) -> date | None:

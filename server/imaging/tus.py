@@ -151,6 +151,8 @@ def metadata_of(header: str) -> dict[str, str]:
                 pairs[key] = base64.b64decode(value, validate=True).decode()
             except (binascii.Error, UnicodeDecodeError) as error:
                 raise UploadInvalid(f"The metadata value of {key[:40]!r} is not base64 of UTF-8.") from error
+            if "\0" in pairs[key]:  # no database takes it
+                raise UploadInvalid(f"The metadata value of {key[:40]!r} holds a null.")
     return pairs
 
 

@@ -133,7 +133,7 @@ class _Reader:
         self._refused.append(Refused(filename=name, code=error.code, detail=error.sentence))
 
     def _note(self, name: str) -> None:
-        (self._folder / LAST_OPENED).write_text(name)
+        (self._folder / LAST_OPENED).write_text(name, errors="replace")
 
 
 def content_digest(volume: Volume) -> str:
@@ -217,7 +217,10 @@ def _nifti_study(group: str, members: list[FoundSeries]) -> FoundStudy:
 def _plain(volume: Volume) -> Volume:
     """The volume with a voxel type that every viewer knows: 8 or 16 bit integers as they are, all else float32."""
     kept = volume.voxels.dtype.kind in "iu" and volume.voxels.dtype.itemsize <= 2
-    return volume if kept else Volume(voxels=volume.voxels.astype(np.float32), affine=volume.affine)
+    if kept:
+        return volume
+    with np.errstate(over="ignore"):  # what overflows is infinite then, and refused as such
+        return Volume(voxels=volume.voxels.astype(np.float32), affine=volume.affine)
 
 
 def _with_suffix(path: Path, folder: Path) -> Path:

@@ -12,7 +12,7 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, InterfaceError, OperationalError, transaction
 
 from server.audit import services as audit
 from server.ids import new_id
@@ -101,17 +101,18 @@ def _stored(owner: Any, folder: Path, answer: ReadAnswer, *, is_replacement: boo
         with transaction.atomic():
             for found in answer.series:
                 _place(done, owner, found, kept.get(found.folder), is_replacement=is_replacement)
-            _note_new(owner, [one for one in done.series if one.pk in kept.values()])
+            new = {one.pk: one.study_id for one in done.series if one.pk in kept.values()}
+            for study_id in sorted(set(new.values())):
+                audit.note(actor=audit.actor_of(owner), action="study.upload", study=study_id)
+    except (OperationalError, InterfaceError):
+        raise  # a commit whose answer was lost may have happened; what no row names is swept later
     except BaseException:
         for place, series_id in kept.items():
             shelf.take_back(f"series/{series_id}", folder / Path(place).name)
         raise
+    for series_id in kept.values() - new.keys():  # the same file twice in one delivery
+        shelf.remove(f"series/{series_id}")
     return done
-
-
-def _note_new(owner: Any, series: list[Series]) -> None:
-    for study_id in sorted({one.study_id for one in series}):
-        audit.note(actor=audit.actor_of(owner), action="study.upload", study=study_id)
 
 
 class _Fate(Enum):
@@ -136,18 +137,18 @@ def _fate(current: Series | None, found: FoundSeries, *, is_replacement: bool) -
 
 
 def _place(done: Ingested, owner: Any, found: FoundSeries, kept: str | None, *, is_replacement: bool) -> None:
-    """The row of one series. Raises IntegrityError when it has changed since its folder was kept or not kept."""
+    """The row of one series. Raises IntegrityError when one is due whose folder was not kept."""
     current = _current(owner, found)
     fate = _fate(current, found, is_replacement=is_replacement)
-    if (fate is _Fate.NEW) != (kept is not None):
-        raise IntegrityError("another request stored the same series in the same moment")
     if current is not None and fate is _Fate.KNOWN:
         done.series.append(current)
         return
-    if kept is None:
+    if fate is _Fate.REFUSED:
         sentence = "The same series is stored with other content; repeat with ?replace=true to make it a new revision."
         done.refused.append({"filename": found.name, "code": CONFLICT, "detail": sentence})
         return
+    if kept is None:
+        raise IntegrityError("the series was known a moment ago, and now another is")
     study = _study_of(owner, found.study)
     if current is not None:
         Series.objects.filter(pk=current.pk).update(is_current=False)

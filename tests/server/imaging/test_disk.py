@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 
 from inference.contract import ModelRef
 from inference.volume import pack_mask
-from server.imaging import disk, limited, results, selectors, services, tus
+from server.imaging import disk, ingest, limited, results, selectors, services, storage, tus
 from server.imaging.errors import StorageFailed, StorageFull
 from server.imaging.models import Mask, Series, Study, Upload, UploadBatch
 from server.imaging.parser import __main__ as parser
@@ -132,6 +132,22 @@ def test_a_parser_that_cannot_write_says_so_and_blames_no_file(monkeypatch, tmp_
 def test_an_error_that_is_not_the_disks_stays_what_it_is():
     with pytest.raises(IsADirectoryError), disk.told():
         Path("/").write_bytes(b"")
+
+
+def test_a_commit_whose_answer_was_lost_loses_no_file(owner, data_dir, monkeypatch):
+    """A database that restarts may have committed: files that were taken back then would be missed by their rows."""
+
+    def lost(**_: Any) -> None:
+        raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(ingest.audit, "note", lost)
+    with pytest.raises(OperationalError):
+        services.ingest_uploaded(owner=owner, files=[deliveries.nifti("t1.nii")])
+
+    assert len(list((data_dir / "series").iterdir())) == 1
+    monkeypatch.setattr(storage, "ORPHAN_SECONDS", -60.0)
+    services.tidy()
+    assert list((data_dir / "series").iterdir()) == []
 
 
 class Recorder:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
 import msgspec
 from django.http import Http404, HttpRequest, HttpResponse
-from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 from ninja.parser import Parser
 
 from server.accounts.api import router as accounts_router
 from server.accounts.auth import user_auth
+from server.config.document import DescribedAPI
 from server.config.problems import problem_of, problem_response
 from server.core.errors import Problem
 from server.dispatch.api import router as dispatch_router
@@ -28,7 +29,7 @@ class StrictParser(Parser):
         return msgspec.json.decode(request.body)
 
 
-api = NinjaAPI(
+api = DescribedAPI(
     title="Segwire",
     version="1",
     description="MRI segmentation, pushed to a worker the moment it is asked for.",
@@ -42,6 +43,20 @@ api.add_router("/mri/segmentation/", jobs_router, tags=["segmentation"])
 api.add_router("/mri/", imaging_router, tags=["imaging"])
 api.add_router("/", dispatch_router, tags=["workers"])
 api.add_router("/", accounts_router, tags=["accounts"])
+
+
+def _let_head_follow_get(prefix_and_routers: Iterable[tuple[Any, ...]]) -> None:
+    """RFC 9110, 9.3.2: what can be read can be asked about. The server sends no body with it."""
+    for _, router, *_ in prefix_and_routers:
+        for view in router.path_operations.values():
+            known = {method for operation in view.operations for method in operation.methods}
+            for operation in view.operations:
+                if "GET" in operation.methods and "HEAD" not in known:
+                    operation.methods.append("HEAD")
+        _let_head_follow_get(router._routers)
+
+
+_let_head_follow_get(api._routers)
 
 
 @api.exception_handler(Problem)

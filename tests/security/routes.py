@@ -213,14 +213,16 @@ def _within(resolver: URLResolver, prefix: str) -> Iterator[tuple[str, URLPatter
 
 def _of_the_api() -> Iterator[tuple[str, str]]:
     for prefix, router in api._routers:
-        yield from _of_router("api" + prefix, router)
+        yield from _of_router(_joined("api", prefix), router)
 
 
 def _of_router(prefix: str, router: Any) -> Iterator[tuple[str, str]]:
+    """HEAD beside GET has no row of its own: it is walked with the GET."""
     for path, view in router.path_operations.items():
         for operation in view.operations:
             for method in operation.methods:
-                yield method, _joined(prefix, path)
+                if method != "HEAD" or "GET" not in operation.methods or ("HEAD", _joined(prefix, path)) in TABLE:
+                    yield method, _joined(prefix, path)
     for further, inner, *_ in router._routers:
         yield from _of_router(_joined(prefix, further), inner)
 

@@ -33,7 +33,7 @@ from tests.server.shelf import a_study, a_user, four_series
 FOREIGN = "https://elsewhere.example"
 CONTENT = b"0123456789" * 10
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-FILE = b"the bytes of a file"
+FILE = b'{"the bytes": "of a file"}'
 
 
 @dataclass(frozen=True)

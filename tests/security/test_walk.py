@@ -41,7 +41,12 @@ def test_each_visitor_gets_what_the_table_says(scene: Scene, method: str, route:
 
     answers = {name: asked(scene, method, route, row, visitor=name) for name in EVERYBODY}
 
-    assert {name: answer.status_code for name, answer in answers.items()} == row.expected
+    statuses = {name: answer.status_code for name, answer in answers.items()}
+    assert statuses == row.expected
+    if method == "GET":
+        heads = {name: asked(scene, "HEAD", route, row, visitor=name) for name in ("anonymous", "owner", "other")}
+        assert {name: head.status_code for name, head in heads.items()}.items() <= statuses.items()
+        assert not any(head.content for head in heads.values())
     assert set(scene.visitors) == set(EVERYBODY)
 
 

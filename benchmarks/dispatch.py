@@ -1,7 +1,9 @@
 """`make bench-dispatch`: click to worker and progress to browser, beside a bare WebSocket echo in the same run.
 
-The server is the real one (`python -m server`, SQLite, in-memory layer). The worker end and the browser end live in
-this process, so that every interval is taken from one clock. An echo is measured between any two clicks.
+The server is the real one (`python -m server`), first embedded (SQLite, in-memory layer), then scaled out: two servers
+on one PostgreSQL and one Redis, where the click goes to the first and the worker hangs on the second. The worker end
+and the browser end live in this process, so that every interval is taken from one clock. An echo is measured between
+any two clicks. Both databases flush every commit.
 """
 
 from __future__ import annotations
@@ -20,12 +22,15 @@ from websockets.asyncio.client import ClientConnection, connect
 from benchmarks.bench_worker import BenchWorker
 from benchmarks.figures import last_line, milliseconds, percentile, table
 from inference.models.registry import Registry
+from tests.system.services import postgres_server, redis_server
 from tests.system.stack import ROOT, Stack, by_sequence, demo_patient
 from worker_client.protocol import messages as m
 
 CLICKS = 200
 WARM_UP = 10
 REPORTS = 100
+LIMITS = "requests_per_minute=1000000,socket_messages_per_second=10000,socket_messages_burst=10000"
+DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 
 
 async def echo_once(socket: ClientConnection, text: str) -> float:
@@ -108,8 +113,8 @@ def session_cookie(stack: Stack) -> str:
     return "sessionid=" + stack.manage("shell", "--verbosity", "0", "-c", code).splitlines()[-1]
 
 
-async def measure(stack: Stack, echo_port: int) -> None:
-    """Everything in one run."""
+async def measure(stack: Stack, echo_port: int, *, worker_url: str = "") -> dict[str, list[float]]:
+    """Clicks and progress in one run, seconds by row; the worker hangs on the server at `worker_url`, else the same."""
     study = demo_patient(stack)
     default = Registry().find(None)
     model = m.ModelName(name=default.name, version=default.version, sha256=default.sha256)
@@ -118,38 +123,68 @@ async def measure(stack: Stack, echo_port: int) -> None:
     async with (
         httpx.AsyncClient(base_url=stack.url, headers=bearer, timeout=20) as client,
         connect(f"ws://127.0.0.1:{echo_port}", compression=None) as echo,
-        BenchWorker(url=stack.url, token=token, model=model) as worker,
+        BenchWorker(url=worker_url or stack.url, token=token, model=model) as worker,
     ):
         rows = await clicks(client, worker, echo, study)
         shown = await progress(client, worker, study, session_cookie(stack), stack.url)
-    table(f"click to worker, {CLICKS} clicks, embedded (SQLite synchronous=FULL, in-memory layer)", rows)
-    table("progress of the worker to the browser's socket", {"worker -> browser": shown})
-    echo_row, answer_row, offer_row = rows.values()
-    last_line(
-        click_offer_p50=milliseconds(percentile(offer_row, 0.5)),
-        click_offer_p99=milliseconds(percentile(offer_row, 0.99)),
-        click_202_p50=milliseconds(percentile(answer_row, 0.5)),
-        progress_p50=milliseconds(percentile(shown, 0.5)),
-        progress_p99=milliseconds(percentile(shown, 0.99)),
-        echo_p50=milliseconds(percentile(echo_row, 0.5)),
-        echo_p99=milliseconds(percentile(echo_row, 0.99)),
-    )
+    return {**rows, "progress, worker -> browser": shown}
+
+
+def report(title: str, rows: dict[str, list[float]], *, prefix: str) -> dict[str, str]:
+    """Print a table, and answer the figures for the last line."""
+    table(title, rows)
+    echo_row, answer_row, offer_row, shown = rows.values()
+    return {
+        f"{prefix}click_offer_p50": milliseconds(percentile(offer_row, 0.5)),
+        f"{prefix}click_offer_p99": milliseconds(percentile(offer_row, 0.99)),
+        f"{prefix}click_202_p50": milliseconds(percentile(answer_row, 0.5)),
+        f"{prefix}progress_p50": milliseconds(percentile(shown, 0.5)),
+        f"{prefix}progress_p99": milliseconds(percentile(shown, 0.99)),
+        f"{prefix}echo_p50": milliseconds(percentile(echo_row, 0.5)),
+        f"{prefix}echo_p99": milliseconds(percentile(echo_row, 0.99)),
+    }
+
+
+def embedded(folder: Path, echo_port: int) -> dict[str, str]:
+    """One process, nothing else."""
+    with Stack(folder / "data", LOG_LEVEL="WARNING", LIMITS=LIMITS) as stack:
+        rows = asyncio.run(measure(stack, echo_port))
+    return report(f"embedded: SQLite, in-memory layer; {CLICKS} clicks", rows, prefix="")
+
+
+def scaled_out(folder: Path, echo_port: int) -> dict[str, str]:
+    """Two servers on one PostgreSQL and one Redis."""
+    with (
+        redis_server(folder / "redis") as redis,
+        postgres_server(folder / "postgres", options=DURABLE) as postgres,
+        Stack(
+            folder / "data", LOG_LEVEL="WARNING", LIMITS=LIMITS, REDIS_URL=redis.url, DATABASE_URL=postgres.url
+        ) as stack,
+    ):
+        rows = asyncio.run(measure(stack, echo_port, worker_url=stack.add_server()))
+    return report(f"scaled out: two servers, PostgreSQL, Redis; {CLICKS} clicks", rows, prefix="scaled_")
 
 
 def main() -> None:
-    """Start the real server and the echo, measure, stop them."""
+    """Measure `embedded`, `scaled`, or both, beside an echo that runs all the time."""
+    asked = sys.argv[1:] or list(RUNS)
     echo = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.echo_server"], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
+    figures: dict[str, str] = {}
     try:
         assert echo.stdout is not None
         port = int(echo.stdout.readline())
-        with tempfile.TemporaryDirectory() as folder, Stack(Path(folder) / "data", LOG_LEVEL="WARNING") as stack:
-            asyncio.run(measure(stack, port))
+        for name in asked:
+            with tempfile.TemporaryDirectory() as folder:
+                figures |= RUNS[name](Path(folder), port)
     finally:
         echo.terminate()
         echo.wait()
+    last_line(**figures)
 
+
+RUNS = {"embedded": embedded, "scaled": scaled_out}
 
 if __name__ == "__main__":
     main()

@@ -13,6 +13,7 @@ from channels.routing import ProtocolTypeRouter, URLRouter
 from django.urls import URLPattern, path
 
 from frontend_bridge.routing import websocket_urlpatterns as browser_sockets
+from server.config.lanes import OnLanes
 from server.config.sockets import SessionFromKnownOrigin, Unrouted
 from server.dispatch.routing import websocket_urlpatterns as worker_sockets
 
@@ -24,7 +25,7 @@ def signed_in(route: URLPattern) -> URLPattern:
 
 application = ProtocolTypeRouter(
     {
-        "http": http_application,
+        "http": OnLanes(http_application),
         "websocket": URLRouter(
             [
                 *worker_sockets,

@@ -27,7 +27,8 @@ def database(url: str, *, data_dir: Path, connections: int, is_migrating: bool) 
     """
     found = dict(environ.Env.db_url_config(url)) if url else _sqlite_in(data_dir)
     if found["ENGINE"].endswith("sqlite3"):
-        return {**found, "OPTIONS": {**SQLITE_OPTIONS, **found.get("OPTIONS", {})}}
+        # A thread keeps its connection (config.lanes): opening one costs more than what a request asks of it.
+        return {**found, "CONN_MAX_AGE": None, "OPTIONS": {**SQLITE_OPTIONS, **found.get("OPTIONS", {})}}
     if not found["NAME"]:
         raise ValueError("the address names no database")
     limits = {} if is_migrating else {"options": _timeouts()}

@@ -68,6 +68,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "server.config.lockout.LockoutMiddleware",
+    "server.config.lanes.InOneThread",
 ]
 
 ROOT_URLCONF = "server.config.urls"

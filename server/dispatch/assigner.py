@@ -6,19 +6,18 @@ has locked is passed over, so that two dispatchers never wait for each other and
 Flow: 3 dispatch
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 
 from django.db import connection, transaction
 
 from server.core.events import Leased
 from server.core.job import Route, State, WaitingReason
 from server.core.machine import Refused
-from server.core.scheduler import Assignment, Candidate, Demand, Waiting, assign, waiting_reason
+from server.core.scheduler import Demand, Waiting, assign, waiting_reason
 from server.dispatch import candidates, forecast, selectors, wakeups
-from server.dispatch.models import WorkerSession
+from server.dispatch.candidates import Connected
 from server.imaging.models import Series
 from server.jobs import lines, rows, services
 from server.jobs.models import Job
@@ -44,7 +43,7 @@ def assign_round() -> Round:
     wants_server = any(demand.route is Route.SERVER for demand in demands.values())
     with transaction.atomic():
         given = _assigned(demands, services.now())
-    return Round(pokes=tuple({session.channel_name for session in given}), wants_server=wants_server)
+    return Round(pokes=tuple({worker.channel_name for worker in given}), wants_server=wants_server)
 
 
 class Outlook:
@@ -54,47 +53,48 @@ class Outlook:
         """What a job that is just being queued, with nobody ahead of it, can expect."""
         at = services.now()
         wish = rows.waiting_of(job)
-        sessions = candidates.with_room(at, route=wish.demand.route)
-        for worker_id in _by_choice(wish, sessions.values(), at):
-            session = _held(sessions[worker_id], at)
-            if session is not None:
-                tell = partial(_hand_over, session.channel_name, tuple(series))
-                lease = candidates.lease_for(wish.demand, session)
-                return Prospect(taker=Taker(worker_id=worker_id, lease=lease, tell=tell))
+        for worker in _by_choice(wish, candidates.with_room(at, route=wish.demand.route), at):
+            held = _held(worker, at)
+            if held is not None:
+                lease = candidates.lease_for(wish.demand, held)
+                return Prospect(taker=Taker(held.worker_id, lease, tell=_hand_over(held.channel_name, series)))
         return Prospect(reason=self.reason(job))
 
     def reason(self, job: Job) -> WaitingReason:
         """Why a job waits that nobody takes now."""
-        workers = [candidates.candidate_of(session) for session in candidates.present(services.now())]
-        return waiting_reason(rows.demand_of(job.demand), workers)
+        present = candidates.present(services.now())
+        return waiting_reason(rows.demand_of(job.demand), [worker.seen for worker in present])
 
     def eta(self, demand: str, place: int) -> float | None:
         """Seconds to the end of a job of this kind at this place of the queue."""
         return forecast.eta(demand, place)
 
 
-def _assigned(demands: dict[str, Demand], at: datetime) -> list[WorkerSession]:
-    workers = [candidates.candidate_of(session) for session in candidates.with_room(at).values()]
+def _assigned(demands: dict[str, Demand], at: datetime) -> list[Connected]:
+    workers = candidates.with_room(at)
     wishes = _wishes(demands, workers)
     used = lines.used_by((wish.user_id for wish in wishes.values()), at=at)
-    chosen = assign(wishes.values(), workers, at=at, used=used)
+    chosen = assign(wishes.values(), [worker.seen for worker in workers], at=at, used=used)
+    if not chosen:
+        return []
     queue = _locked_jobs(one.job_id for one in chosen)
-    sessions = candidates.held_still({one.worker_id for one in chosen}, at=at) if chosen else {}
-    given: list[WorkerSession] = []
+    held = candidates.held_still({one.worker_id for one in chosen}, at=at)
+    room = {worker_id: worker.seen.free for worker_id, worker in held.items()}
+    given: list[Connected] = []
     for one in chosen:
-        session = sessions.get(one.worker_id)
-        if session is None or one.job_id not in queue or session.credits <= session.unanswered:
+        worker = held.get(one.worker_id)
+        if worker is None or one.job_id not in queue or room[one.worker_id] <= 0:
             continue
-        if _claim(queue[one.job_id], one, wishes[one.job_id].demand, session, at):
-            session.unanswered += 1
-            given.append(session)
+        if _claim(queue[one.job_id], wishes[one.job_id].demand, worker, at):
+            room[one.worker_id] -= 1
+            given.append(worker)
     return given
 
 
-def _wishes(demands: dict[str, Demand], workers: list[Candidate]) -> dict[str, Waiting]:
+def _wishes(demands: dict[str, Demand], workers: list[Connected]) -> dict[str, Waiting]:
     """The heads of the lines that any of these workers could serve."""
-    words = [word for word, demand in demands.items() if candidates.able(workers, demand)]
-    places = sum(worker.free for worker in workers)
+    words = [word for word, demand in demands.items() if candidates.is_served(demand, workers)]
+    places = sum(worker.seen.free for worker in workers)
     return {row.id: rows.waiting_of(row) for row in lines.heads(words, each=places + LOOK_AHEAD)}
 
 
@@ -106,29 +106,33 @@ def _locked_jobs(job_ids: Iterable[str]) -> dict[str, Job]:
     return {row.id: row for row in queued}
 
 
-def _claim(row: Job, one: Assignment, demand: Demand, session: WorkerSession, at: datetime) -> bool:
+def _claim(row: Job, demand: Demand, worker: Connected, at: datetime) -> bool:
     try:
-        lease = candidates.lease_for(demand, session)
-        services.record_on(row, Leased(at=at, worker_id=one.worker_id), lease=lease)
+        lease = candidates.lease_for(demand, worker)
+        services.record_on(row, Leased(at=at, worker_id=worker.worker_id), lease=lease)
     except (Refused, services.RowMoved):
         return False
     return True
 
 
-def _by_choice(wish: Waiting, sessions: Iterable[WorkerSession], at: datetime) -> Iterable[str]:
+def _by_choice(wish: Waiting, workers: Iterable[Connected], at: datetime) -> Iterable[Connected]:
     """The workers that may take the job, the best first; the next one when somebody else is giving to the first."""
-    left = [candidates.candidate_of(session) for session in sessions]
-    while taken := assign([wish], left, at=at):
-        yield taken[0].worker_id
-        left = [worker for worker in left if worker.worker_id != taken[0].worker_id]
+    left = {worker.worker_id: worker for worker in workers}
+    while taken := assign([wish], [worker.seen for worker in left.values()], at=at):
+        yield left.pop(taken[0].worker_id)
 
 
-def _held(session: WorkerSession, at: datetime) -> WorkerSession | None:
+def _held(worker: Connected, at: datetime) -> Connected | None:
     if not connection.features.has_select_for_update_skip_locked:
-        return session
-    return candidates.held_still([session.worker_id], at=at).get(session.worker_id)
+        return worker
+    held = candidates.held_still([worker.worker_id], at=at).get(worker.worker_id)
+    return held if held is not None and held.seen.free > 0 else None
 
 
-def _hand_over(channel_name: str, series: Sequence[Series], row: Job) -> None:
-    """After the commit: the offer itself to a socket of this process, a poke to one of another."""
-    wakeups.hand_over(channel_name, selectors.offer_of(row, {one.pk: one.artifact for one in series}))
+def _hand_over(channel_name: str, series: Sequence[Series]) -> Callable[[Job], None]:
+    """What is done after the commit: the offer goes to a socket of this process itself, to one of another by a poke."""
+
+    def tell(row: Job) -> None:
+        wakeups.hand_over(channel_name, selectors.offer_of(row, {one.pk: one.artifact for one in series}))
+
+    return tell

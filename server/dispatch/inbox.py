@@ -15,6 +15,7 @@ from django.conf import settings
 
 from server.core.bucket import Bucket
 from server.dispatch.farewells import Farewell, too_many
+from server.dispatch.selectors import Offer
 
 FRAMES_OF_A_STRANGER = 4
 """Hello, and a few types from the future before it."""
@@ -45,7 +46,7 @@ class Note:
     reply_to: str = ""
 
 
-Item = Frame | Refusal | Note | Farewell
+Item = Frame | Refusal | Note | Offer | Farewell
 
 
 class _Numbered(msgspec.Struct):
@@ -71,7 +72,7 @@ class Inbox:
         """The worker has said who it is: from now on it may say more than a stranger."""
         self._is_known = True
 
-    def put(self, item: Frame | Note | Farewell) -> None:
+    def put(self, item: Frame | Note | Offer | Farewell) -> None:
         """Put something down; after the end nothing is kept any more."""
         if self._is_closed:
             return

@@ -94,6 +94,7 @@ class Session:
             self.worker_id, self.number, self._epoch = admission.worker_id, admission.session, admission.epoch
             self._on_known()
             standings.follow(self.worker_id)
+            wakeups.doors.open(self.line.channel_name, self._inbox.put)
             self.reports = Reports(self.line, worker_id=self.worker_id, session=self.number, tasks=tasks)
             self._answers |= self.reports.answers
             self._offered = set(admission.kept)
@@ -109,6 +110,7 @@ class Session:
     async def _leave(self, ending: Farewell) -> None:
         if self.number:
             standings.forget(self.worker_id)
+            wakeups.doors.close(self.line.channel_name)
             await in_thread(sessions.leave, self.worker_id, self.number, is_orderly=ending.is_orderly)
             wakeups.bell.ring()
 
@@ -136,8 +138,9 @@ class Session:
                 await self._answer(text)
             case Refusal(number=number):
                 await self.line.say(m.Error(re=number or None, code="rate", temporary=True, detail="not so fast"))
-            case Note(kind="worker.offers"):
-                await self._say_offers(await in_thread(selectors.offers_for, self.worker_id))
+            case selectors.Offer() | Note(kind="worker.offers"):
+                is_here = isinstance(item, selectors.Offer)
+                await self._say_offers([item] if is_here else await in_thread(selectors.offers_for, self.worker_id))
             case Note(kind="worker.poke"):
                 await self._look()
             case Note(kind="worker.probe", reply_to=channel):

@@ -33,7 +33,7 @@ def look_around() -> Standings:
     """Renew the forecast, let queued jobs say why they wait, and tell where the first of them stand."""
     demands = lines.demands()
     at = services.now()
-    workers = [candidates.candidate_of(session) for session in candidates.present(at)] if demands else []
+    workers = [worker.seen for worker in candidates.present(at)] if demands else []
     forecast.renew(demands, workers)
     if not demands:
         return Standings()

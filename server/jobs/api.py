@@ -4,9 +4,9 @@ Flow: 2 job
 """
 
 import hashlib
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
 from django.conf import settings
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
@@ -38,12 +38,13 @@ class SegmentIn(Schema):
     sequence_series_ids: list[str] = Field(min_length=1, max_length=16)
     model: str | None = Field(default=None, max_length=128, pattern=r"^[\w.+-]+(@[\w.+-]+)?$")
     priority: Literal["urgent", "routine", "batch"] = "routine"
+    labels: list[Annotated[str, Field(max_length=32, pattern=r"^[\w.+-]+$")]] = Field(
+        default=[], max_length=8, description="Only a worker that has all of these is asked."
+    )
 
 
 @router.post("/series/{series_id}/segment/", response={200: JobOut, 202: JobOut}, summary="Segment the tumour")
-async def segment(
-    request: HttpRequest, series_id: str, body: SegmentIn, *, use_local: bool | None = None
-) -> HttpResponse:
+def segment(request: HttpRequest, series_id: str, body: SegmentIn, *, use_local: bool | None = None) -> HttpResponse:
     """Answers 202 with the job at once. The mask will lie on the grid of `series_id`. With `Prefer: wait=N` the
     answer is 200 with the finished job when it ends within N seconds."""
     wish = Wish(
@@ -52,16 +53,16 @@ async def segment(
         use_local=use_local,
         model=body.model or "",
         priority=Priority(body.priority),
+        labels=frozenset(body.labels),
     )
     key = request.headers.get("Idempotency-Key", "")[:255]
-    snapshot = await sync_to_async(_requested)(request.auth, wish, key)
-    headers = {"Location": f"/api/mri/segmentation/jobs/{snapshot['id']}/"}
+    snapshot = _requested(request.auth, wish, key)
     seconds = preferred_wait(request.headers.get("Prefer", ""))
-    if seconds is None:
-        return JsonResponse(snapshot, status=202, headers=headers)
-    ended = await wait_for(snapshot["id"], lambda: sync_to_async(_ended)(snapshot["id"]), seconds=seconds)
+    ended = None if seconds is None else async_to_sync(_end_of)(snapshot["id"], seconds)
+    headers = {"Location": f"/api/mri/segmentation/jobs/{snapshot['id']}/"}
     if ended is None:
-        return JsonResponse(await sync_to_async(_current)(snapshot["id"]), status=202, headers=headers)
+        shown = snapshot if seconds is None else _current(snapshot["id"])
+        return JsonResponse(shown, status=202, headers=headers)
     return JsonResponse(ended, status=200, headers={**headers, "Preference-Applied": f"wait={seconds:g}"})
 
 
@@ -143,6 +144,10 @@ def _requested(user: Any, wish: Wish, key: str) -> selectors.Snapshot:
 
 def _current(job_id: str) -> selectors.Snapshot:
     return selectors.position_and_snapshot(job_id)[2]
+
+
+async def _end_of(job_id: str, seconds: float) -> selectors.Snapshot | None:
+    return await wait_for(job_id, lambda: sync_to_async(_ended)(job_id), seconds=seconds)
 
 
 def _ended(job_id: str) -> selectors.Snapshot | None:

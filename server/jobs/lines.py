@@ -93,7 +93,9 @@ def heads(words: Iterable[str], *, each: int) -> list[Job]:
 
 def is_anybody_waiting(route: str) -> bool:
     """Whether any job of the route is queued."""
-    return Job.objects.filter(state=State.QUEUED, route=route).order_by().exists()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM jobs_job WHERE state = 'queued' AND route = %s LIMIT 1", [route])
+        return cursor.fetchone() is not None
 
 
 def is_full(limit: int) -> bool:

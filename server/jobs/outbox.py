@@ -52,6 +52,17 @@ def news_body(row: Job, *, queue_position: int | None = None) -> dict[str, objec
     }
 
 
+class _Named:
+    """A call with the name that Django wants to log when it fails, which a partial function has not."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self.call = call
+        self.__qualname__ = getattr(getattr(call, "func", call), "__qualname__", "a call")
+
+    def __call__(self) -> None:
+        self.call()
+
+
 def publish(row: Job, effects: Iterable[Effect]) -> None:
     """Arrange for the effects of a change: in its transaction what must last, after the commit the rest."""
     effects = tuple(effects)
@@ -65,14 +76,9 @@ def publish(row: Job, effects: Iterable[Effect]) -> None:
     if Change.SUCCEEDED in changes:
         calls += [partial(learner, row.id) for learner in _learners]
     for call in calls:
-        _after_commit(call)
+        transaction.on_commit(_Named(call), robust=True)
     for change in TOLD_TO_STUDY.intersection(changes):
         append(f"study:{row.study_id}", kind=f"job.{change}", payload={"job": row.id})
-
-
-def _after_commit(call: Callable[[], None]) -> None:
-    # Django logs the qualified name of a function that failed, which a partial one has not.
-    transaction.on_commit(lambda: call(), robust=True)
 
 
 def _dispatch_calls(effect: Effect) -> list[Callable[[], None]]:

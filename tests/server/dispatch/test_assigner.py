@@ -46,7 +46,7 @@ def test_taking_an_offer_uses_a_credit_until_the_worker_says_otherwise():
 
     assert session_of(worker).credits == 1
     assert session_of(worker).warm_sha256 == "a" * 64
-    assert [candidates.candidate_of(one).free for one in candidates.present(timezone.now())] == [1]
+    assert [one.seen.free for one in candidates.present(timezone.now())] == [1]
 
 
 @pytest.mark.parametrize("state", [Worker.State.SUSPENDED, Worker.State.PENDING, Worker.State.REVOKED])

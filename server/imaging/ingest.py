@@ -5,7 +5,8 @@ The parser child turns files into staged volumes; what it found becomes folders 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import Enum, auto
@@ -91,6 +92,21 @@ def _stored_once_more(owner: Any, folder: Path, answer: ReadAnswer, *, is_replac
 def _stored(owner: Any, folder: Path, answer: ReadAnswer, *, is_replacement: bool) -> Ingested:
     """Keep first, commit then: object storage may take seconds, and no row speaks of a file that is not there."""
     done = Ingested(refused=[_entry(refused) for refused in answer.refused])
+    with _kept(owner, folder, answer, is_replacement=is_replacement) as kept:
+        with transaction.atomic():
+            for found in answer.series:
+                _place(done, owner, found, kept.get(found.folder), is_replacement=is_replacement)
+            new = {one.pk: one.study_id for one in done.series if one.pk in kept.values()}
+            for study_id in sorted(set(new.values())):
+                audit.note(actor=audit.actor_of(owner), action="study.upload", study=study_id)
+    for series_id in kept.values() - new.keys():  # the same file twice in one delivery
+        storage.shelf().remove(f"series/{series_id}")
+    return done
+
+
+@contextmanager
+def _kept(owner: Any, folder: Path, answer: ReadAnswer, *, is_replacement: bool) -> Iterator[dict[str, str]]:
+    """Put on the shelf what is new: the ids by staged folder. Taken back when no row came of it."""
     shelf, kept = storage.shelf(), dict[str, str]()
     try:
         for found in answer.series:
@@ -98,21 +114,13 @@ def _stored(owner: Any, folder: Path, answer: ReadAnswer, *, is_replacement: boo
                 series_id = new_id()
                 shelf.keep(_staged(folder, found), f"series/{series_id}")
                 kept[found.folder] = series_id
-        with transaction.atomic():
-            for found in answer.series:
-                _place(done, owner, found, kept.get(found.folder), is_replacement=is_replacement)
-            new = {one.pk: one.study_id for one in done.series if one.pk in kept.values()}
-            for study_id in sorted(set(new.values())):
-                audit.note(actor=audit.actor_of(owner), action="study.upload", study=study_id)
+        yield kept
     except (OperationalError, InterfaceError):
         raise  # a commit whose answer was lost may have happened; what no row names is swept later
     except BaseException:
         for place, series_id in kept.items():
             shelf.take_back(f"series/{series_id}", folder / Path(place).name)
         raise
-    for series_id in kept.values() - new.keys():  # the same file twice in one delivery
-        shelf.remove(f"series/{series_id}")
-    return done
 
 
 class _Fate(Enum):

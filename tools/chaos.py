@@ -16,6 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.system.faults.campaign import Campaign, Plan, folder_for, report
 from tests.system.faults.checker import Verdict
+from tests.system.faults.nemesis import Nemesis
+from tests.system.faults.scaled import ScaledNemesis, ScaledStage
 from tests.system.faults.stage import Stage
 
 
@@ -41,8 +43,9 @@ def main() -> int:
 
 def play(plan: Plan, folder: Path, *, is_scaled: bool) -> Verdict:
     """The campaign on its stage, and what it came to."""
-    with Stage(folder, seed=plan.seed) as stage:
-        campaign = Campaign(stage, plan)
+    kind, nemesis = (ScaledStage, ScaledNemesis) if is_scaled else (Stage, Nemesis)
+    with kind(folder, seed=plan.seed) as stage:
+        campaign = Campaign(stage, plan, nemesis=nemesis)
         verdict = asyncio.run(campaign.run())
     for line in report(campaign, verdict):
         say(line)

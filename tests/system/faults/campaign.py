@@ -33,6 +33,10 @@ CALM = Weather(delay_seconds=0.05, jitter_seconds=0.1)
 """What workers always meet, so that a job takes about two seconds without any computing."""
 
 
+class CampaignBroken(Exception):
+    """A part of the campaign itself failed, so that its verdict would mean nothing."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """How a campaign goes. The seed decides the faults and the clicks; when they meet is the machine's affair."""
@@ -59,6 +63,7 @@ class Campaign:
         self.clicks: asyncio.Queue[None] = asyncio.Queue()
         self.answers: Counter[str] = Counter()
         self.ends: dict[str, str] = {}
+        self.broken: list[str] = []
         self._following: set[asyncio.Task[Any]] = set()
         self._stopping = asyncio.Event()
         self._numbers = 0
@@ -75,10 +80,10 @@ class Campaign:
             luck=random.Random(self.plan.seed + 1),
             pause_seconds=self.plan.fault_pause_seconds,
         )
-        background = [asyncio.create_task(viewer.run()) for viewer in self.sockets]
-        clicking = [asyncio.create_task(self._click_on()) for _ in range(self.plan.open_clicks)]
-        breaking = asyncio.create_task(nemesis.run())
-        telling = asyncio.create_task(self._tell())
+        background = [self._watched(viewer.run()) for viewer in self.sockets]
+        clicking = [self._watched(self._click_on()) for _ in range(self.plan.open_clicks)]
+        breaking = self._watched(nemesis.run())
+        telling = self._watched(self._tell())
         await asyncio.sleep(60 * self.plan.minutes)
         breaking.cancel()
         self._stopping.set()
@@ -95,6 +100,8 @@ class Campaign:
         rows = await asyncio.to_thread(self.stage.rows)
         (self.stage.folder / "rows.json").write_text(json.dumps(rows, default=_plain))
         self.recorder.close()
+        if self.broken or nemesis.broken:
+            raise CampaignBroken([*self.broken, *nemesis.broken])
         return check(self.recorder.facts, rows)
 
     # ── before ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -162,11 +169,21 @@ class Campaign:
                 self._spawn(self._read_now_and_then(job_id, following))
             await following
 
-    def _spawn(self, work: Any) -> asyncio.Task[Any]:
+    def _watched(self, work: Any) -> asyncio.Task[Any]:
         task = asyncio.create_task(work)
-        self._following.add(task)
-        task.add_done_callback(self._following.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _spawn(self, work: Any) -> asyncio.Task[Any]:
+        task = self._watched(work)
+        self._following.add(task)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        """A viewer that breaks sees nothing any more, and a campaign without viewers proves nothing."""
+        self._following.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self.broken.append(repr(task.exception()))
 
     async def _click(self) -> str | None:
         """A click, sent again under its key until it is answered; sometimes twice at once. None: it was refused."""
@@ -282,6 +299,8 @@ class Campaign:
         return held | {f"temporary {name}": float(n) for name, n in self.stage.temporary_files().items()}
 
     def _measure(self, baseline: dict[str, float]) -> None:
+        self.stage.sweep()
+
         def is_down() -> bool:
             now = self._footprint()
             return all(now[name] <= baseline[name] + ALLOWED.get(name, 0.0) for name in baseline)

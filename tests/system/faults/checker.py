@@ -217,7 +217,13 @@ def acknowledged_is_kept(history: Sequence[Fact], rows: Rows) -> Iterator[Violat
     """A cancel that was answered `cancelled` stays so; what was uploaded is there."""
     for fact in history:
         row = rows.jobs.get(fact.job)
-        if fact.kind == "cancelled" and row is not None and fact["state"] in FINAL and row.state != fact["state"]:
+        if fact.kind == "wasted":
+            yield Violation("I4", "lost", f"the finished result of fence {fact['fence']} was thrown away", fact.job)
+        if row is None:
+            pass
+        elif fact.kind == "acknowledged" and row.state == SUCCEEDED and row.result_id != fact["result_id"]:
+            yield Violation("I4", "lost", f"result {fact['result_id']} was acknowledged and is not kept", row.id)
+        elif fact.kind == "cancelled" and fact["state"] in FINAL and row.state != fact["state"]:
             yield Violation("I4", "lost", f"the cancel was answered {fact['state']}, the job {row.state}", row.id)
         if fact.kind == "uploaded":
             missing = set(fact["series"]) - rows.series

@@ -26,6 +26,8 @@ class Fact:
     event       one durable change                           epoch, seq, state, sha256
     snapshot    the job was read                             epoch, seq, state, sha256
     mask        the bytes of a mask came                     sha256 (of the bytes), via
+    acknowledged  a worker was told that its result is kept  fence, result_id
+    wasted      a worker let go of a result that still counts  fence
     uploaded    an upload was answered 201                   series
     leaked      somebody without the right saw something     what
     measured    a figure at the end, and what is allowed     what, value, allowed

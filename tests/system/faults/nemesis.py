@@ -36,6 +36,7 @@ class Nemesis:
         self.pause_seconds = pause_seconds
         self.calm: dict[str, Weather] = {}
         self._busy: set[str] = set()
+        self.broken: list[str] = []
         self._running: set[asyncio.Task[None]] = set()
         self._faults = [*self._on_lines(), *self._on_processes(), *self.more()]
 
@@ -51,7 +52,12 @@ class Nemesis:
             fault = self.luck.choices(self._faults, weights)[0]
             task = asyncio.create_task(self._make(fault))
             self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self.broken.append(repr(task.exception()))
 
     async def heal(self) -> None:
         """Let the faults that are under way end, and make everything whole."""
@@ -125,10 +131,13 @@ class Nemesis:
         await self._weather("lose", loses=frozenset({direction}), seconds=1.0)
 
     async def _duplicate(self) -> None:
-        await self._weather("duplicate", duplicates=0.4, seconds=8.0)
+        # Browsers pass over what they have seen; the viewers here do not, and would be taken for having seen it twice.
+        await self._weather("duplicate", line=self._a_worker(), duplicates=0.4, seconds=8.0)
 
-    async def _weather(self, what: str, *, seconds: float = 4.0, cuts: bool = False, **weather: object) -> None:
-        line = self._a_line()
+    async def _weather(
+        self, what: str, *, line: str = "", seconds: float = 4.0, cuts: bool = False, **weather: object
+    ) -> None:
+        line = line or self._a_line()
         proxy = self._proxy(line)
         async with self._alone(f"line {line}"):
             self._note(what, line)

@@ -42,18 +42,23 @@ REVOKE_CODE = (
     "from server.dispatch.models import Worker\n"
     "set_state(Worker.objects.get(pk={worker!r}), Worker.State.REVOKED)\n"
 )
+SWEEP_CODE = (
+    "from server.imaging import services, storage\n"
+    "storage.STALE_SECONDS = storage.ORPHAN_SECONDS = -1.0\n"
+    "services.tidy()\n"
+)
 CHILD = "inference.child"
 
 
 class Stage(Stack):
     """A server whose workers and browsers come through proxies of their own."""
 
-    def __init__(self, folder: Path, *, seed: int = 0, **env: str) -> None:
-        super().__init__(folder / "data", **{"LIMITS": LIMITS, "OMP_NUM_THREADS": "1", **env})
+    def __init__(self, folder: Path, *, seed: int = 0, port: int | None = None, **env: str) -> None:
+        super().__init__(folder / "data", port=port, **{"LIMITS": LIMITS, "OMP_NUM_THREADS": "1", **env})
         self.folder = folder
         self.homes: dict[str, Path] = {}
         self.worker_proxies: dict[str, Proxy] = {}
-        self.browser_proxy = Proxy(self.port, seed=seed)
+        self.browser_proxy = Proxy(self.front_port, seed=seed)
         self.seed = seed
 
     def __enter__(self) -> Stage:
@@ -227,6 +232,10 @@ class Stage(Stack):
         """What the database holds."""
         code = "from tests.system.faults.rows import tell; tell()"
         return rows.of_text(self.manage("shell", "--verbosity", "0", "-c", code).splitlines()[-1])
+
+    def sweep(self) -> None:
+        """Clear away what dead processes have left, as the server does once it is an hour old."""
+        self.manage("shell", "--verbosity", "0", "-c", SWEEP_CODE)
 
     def temporary_files(self) -> dict[str, int]:
         """How many half-made or staged files lie in the data folder, by place."""

@@ -58,12 +58,12 @@ class Desk:
 
 
 async def get(client: httpx.AsyncClient, path: str, **params: Any) -> httpx.Response:
-    """A 200. Raises Unreachable."""
+    """A 200 of the server's own, not of a captive portal. Raises Unreachable."""
     try:
         answer = await client.get(path, params=params)
     except httpx.HTTPError as error:
         raise Unreachable(type(error).__name__) from error
-    if answer.status_code != 200:
+    if answer.status_code != 200 or answer.headers["content-type"].startswith("text/html"):
         raise Unreachable(str(answer.status_code))
     return answer
 

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, sync_playwright
 
 from tests.system.stack import PASSWORD, ROOT, Stack, demo_patient
 from tests.tools import require_tool
@@ -42,7 +42,7 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
     chromium.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A server with one lab worker and the simulated patient."""
     with Stack(tmp_path_factory.mktemp("browser") / "data") as running:
@@ -60,12 +60,23 @@ def open_page(browser: Browser, stack: Stack) -> Iterator[Open]:
     contexts: list[BrowserContext] = []
     complaints: list[str] = []
 
-    def signed_in(path: str = "/", *, locale: str = "en-GB", size: dict[str, int] | None = None, **more: Any) -> Page:
+    def signed_in(
+        path: str = "/",
+        *,
+        locale: str = "en-GB",
+        size: dict[str, int] | None = None,
+        forgives: tuple[str, ...] = (),
+        **more: Any,
+    ) -> Page:
+        def hears(said: ConsoleMessage) -> None:
+            if said.type == "error" and not any(word in said.text for word in forgives):
+                complaints.append(f"console: {said.text}")
+
         context = browser.new_context(locale=locale, viewport=size or DESKTOP, **more)
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(f"script: {error}"))
-        page.on("console", lambda said: complaints.append(f"console: {said.text}") if said.type == "error" else None)
+        page.on("console", hears)
         page.goto(f"{stack.url}/login/?next={quote(path)}")
         page.locator("[name=username]").fill("doctor")
         page.locator("[name=password]").fill(PASSWORD)

@@ -32,6 +32,11 @@ def open_first_study(page: Page) -> None:
 def analyse(page: Page) -> list[int]:
     """Click and watch until the mask is over the pictures. The percentages that were seen on the way."""
     page.get_by_test_id("analyse").click()
+    return watch(page)
+
+
+def watch(page: Page) -> list[int]:
+    """The percentages that are seen until the mask is over the pictures."""
     seen: list[int] = []
     deadline = time.monotonic() + MASK_SECONDS
     while page.locator("[data-mask=shown]").count() == 0 or page.get_by_test_id("result").is_hidden():

@@ -92,13 +92,12 @@ def _stored_once_more(owner: Any, folder: Path, answer: ReadAnswer, *, is_replac
 def _stored(owner: Any, folder: Path, answer: ReadAnswer, *, is_replacement: bool) -> Ingested:
     """Keep first, commit then: object storage may take seconds, and no row speaks of a file that is not there."""
     done = Ingested(refused=[_entry(refused) for refused in answer.refused])
-    with _kept(owner, folder, answer, is_replacement=is_replacement) as kept:
-        with transaction.atomic():
-            for found in answer.series:
-                _place(done, owner, found, kept.get(found.folder), is_replacement=is_replacement)
-            new = {one.pk: one.study_id for one in done.series if one.pk in kept.values()}
-            for study_id in sorted(set(new.values())):
-                audit.note(actor=audit.actor_of(owner), action="study.upload", study=study_id)
+    with _kept(owner, folder, answer, is_replacement=is_replacement) as kept, transaction.atomic():
+        for found in answer.series:
+            _place(done, owner, found, kept.get(found.folder), is_replacement=is_replacement)
+        new = {one.pk: one.study_id for one in done.series if one.pk in kept.values()}
+        for study_id in sorted(set(new.values())):
+            audit.note(actor=audit.actor_of(owner), action="study.upload", study=study_id)
     for series_id in kept.values() - new.keys():  # the same file twice in one delivery
         storage.shelf().remove(f"series/{series_id}")
     return done

@@ -14,6 +14,7 @@ from channels.layers import get_channel_layer
 from django.conf import settings
 from django.db import connections
 
+from server import pool
 from server.audit.keeping import keep_sealed
 from server.core.clocks import Reading, jump_between
 from server.dispatch import assigner, housekeeping, survey, wakeups
@@ -93,6 +94,7 @@ class Dispatcher:
             if is_tick:
                 # Several dispatchers shall not look at the same moment for ever.
                 self._tick_at = self._read().monotonic + TICK_SECONDS * random.uniform(0.8, 1.0)  # noqa: S311
+                await in_thread(pool.mend)
                 await in_thread(housekeeping.expire, jump=self._jump())
             found = await in_thread(assigner.assign_round)
             standings = await in_thread(survey.look_around) if is_tick else None

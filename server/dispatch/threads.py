@@ -73,9 +73,9 @@ def _guarded(function: Callable[..., R], *args: object, **kwargs: object) -> R:
     try:
         return function(*args, **kwargs)
     finally:
+        # SQLite's stays with the thread; PostgreSQL's goes back to the pool, which tests it before it is used again.
         for connection in connections.all(initialized_only=True):
-            if connection.errors_occurred and not connection.in_atomic_block:
-                connection.close()
+            connection.close_if_unusable_or_obsolete()
 
 
 def _close_all() -> None:

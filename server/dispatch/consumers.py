@@ -43,6 +43,7 @@ class WorkerConsumer(AsyncWebsocketConsumer):
         self._conversation: asyncio.Task[None] | None = None
         self._has_parted = asyncio.Event()
         self._stranger: Stranger | None = None
+        self.address = ""
 
     async def __call__(self, scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
         async with database_threads():
@@ -98,7 +99,8 @@ class WorkerConsumer(AsyncWebsocketConsumer):
             await self.say(m.Error(code="not_a_browser_endpoint"))
             await self._part(farewell(CloseCode.BAD_AUTH, "workers send neither Origin nor cookies"))
             return
-        self._stranger = lobby.enter(addresses.of_scope(self.scope))
+        self.address = addresses.of_scope(self.scope)
+        self._stranger = lobby.enter(self.address)
         if self._stranger is None:
             await self._part(too_many("too many sockets of this address have not signed in"))
             return

@@ -13,6 +13,8 @@ Problem
 
 from server.core.errors import Problem
 
+RETRY_SECONDS = 10
+
 
 class EnrolRefused(Problem):
     """All reasons look the same from outside."""
@@ -99,4 +101,5 @@ class TooManyLinks(Problem):
     title = "Too many links"
 
     def __init__(self) -> None:
-        super().__init__("Too many links have not signed in; try again later.", extra={"retry_after_seconds": 10})
+        super().__init__("Too many links have not signed in; try again later.", extra={"retry_after": RETRY_SECONDS})
+        self.headers = {"Retry-After": str(RETRY_SECONDS)}

@@ -66,9 +66,9 @@ def revoked() -> Farewell:
     return farewell(CloseCode.REVOKED, "this worker may no longer work for this server")
 
 
-def too_many(reason: str) -> Farewell:
-    """Somebody talks faster than is listened to."""
-    return farewell(CloseCode.TOO_MANY_MESSAGES, reason, retry_seconds=TOO_MANY_RETRY_SECONDS)
+def too_many(reason: str, *, retry_seconds: float = TOO_MANY_RETRY_SECONDS) -> Farewell:
+    """Somebody talks faster than is listened to, or tries too often."""
+    return farewell(CloseCode.TOO_MANY_MESSAGES, reason, retry_seconds=retry_seconds)
 
 
 def unreadable(code: str) -> Farewell:

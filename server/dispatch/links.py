@@ -43,8 +43,9 @@ class Link:
 
     transport = "https"
 
-    def __init__(self, *, hosts: frozenset[str], stranger: Stranger) -> None:
+    def __init__(self, *, hosts: frozenset[str], address: str, stranger: Stranger) -> None:
         self.name = secrets.token_urlsafe(32)
+        self.address = address
         self.channel_name = ""
         self.ended_at: float | None = None
         self._stranger = stranger
@@ -170,7 +171,7 @@ class Links:
         stranger = lobby.enter(address) if len(self._links) < MOST_LINKS else None
         if stranger is None:
             return None
-        link = Link(hosts=hosts, stranger=stranger)
+        link = Link(hosts=hosts, address=address, stranger=stranger)
         self._links[link.name] = link
         # A context of its own: the request's has a thread that ends with it.
         running = asyncio.create_task(link.run(), context=contextvars.Context())

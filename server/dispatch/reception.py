@@ -13,6 +13,8 @@ from typing import Protocol
 
 from django.conf import settings
 
+from server.accounts import throttle
+from server.accounts.errors import TooMany
 from server.core.reconcile import Hold, Ruling
 from server.dispatch import keys, sessions, translate, wakeups
 from server.dispatch.farewells import (
@@ -22,6 +24,7 @@ from server.dispatch.farewells import (
     Farewell,
     farewell,
     revoked,
+    too_many,
     unreadable,
 )
 from server.dispatch.inbox import Frame, Inbox, Note
@@ -43,11 +46,12 @@ PROBE_SECONDS = 6.0
 class Line(Protocol):
     """Where messages go out, and the name under which other sockets reach this one.
 
-    `transport` is what the administrator's table says of it: websocket or https.
+    `transport` is what the administrator's table says of it: websocket or https. `address` is the client's.
     """
 
     channel_name: str
     transport: str
+    address: str
 
     async def say(self, message: m.Message) -> None:
         """Send a message."""
@@ -86,7 +90,7 @@ async def receive(line: Line, inbox: Inbox, *, hosts: frozenset[str]) -> Admissi
     except TimeoutError:
         # A machine that was put to sleep just now, or a busy server: nothing that a person must look at.
         raise farewell(CloseCode.BAD_AUTH, "no hello in time", retry_seconds=LATE_SECONDS, is_passing=True) from None
-    _check(hello, await in_thread(_identity_of, hello.worker_id), nonce=nonce, hosts=hosts)
+    await _verify(line, hello, nonce=nonce, hosts=hosts)
     await _yield_to_a_living_copy(line, inbox, hello)
     older = await in_thread(sessions.living_channel, hello.worker_id)
     epoch = await in_thread(current_epoch)
@@ -150,7 +154,21 @@ def _check_size(text: str) -> None:
         raise unreadable("frame_too_large")
 
 
-def _check(hello: m.Hello, identity: Identity, *, nonce: str, hosts: frozenset[str]) -> None:
+async def _verify(line: Line, hello: m.Hello, *, nonce: str, hosts: frozenset[str]) -> None:
+    """Believe the worker, unless this address has failed to be believed as it too often."""
+    scope = f"hello:{hello.worker_id}"
+    try:
+        await in_thread(throttle.check_failures, scope, line.address)
+    except TooMany as many:
+        raise too_many("too many hellos that were not valid", retry_seconds=many.retry_after_seconds) from many
+    identity = await in_thread(_identity_of, hello.worker_id)
+    if not _has_signed(hello, identity, nonce=nonce, hosts=hosts):
+        await in_thread(throttle.failed, scope, line.address)
+        raise farewell(CloseCode.BAD_AUTH, "the key or the signature is not valid here")
+    _check_state(identity)
+
+
+def _has_signed(hello: m.Hello, identity: Identity, *, nonce: str, hosts: frozenset[str]) -> bool:
     texts = [
         challenge_text(nonce=nonce, host=host, worker_id=hello.worker_id, boot_id=hello.boot_id)
         for host in sorted(hosts)
@@ -159,8 +177,10 @@ def _check(hello: m.Hello, identity: Identity, *, nonce: str, hosts: frozenset[s
     has_signed = [
         keys.has_signed(public_key=key, signature=hello.sig, text=text) for text in texts for key in identity.keys
     ]
-    if not any(has_signed):
-        raise farewell(CloseCode.BAD_AUTH, "the key or the signature is not valid here")
+    return any(has_signed)
+
+
+def _check_state(identity: Identity) -> None:
     if identity.state == Worker.State.REVOKED:
         raise revoked()
     if identity.state == Worker.State.PENDING:

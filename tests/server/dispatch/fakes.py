@@ -61,13 +61,19 @@ class Machine:
 class Talk:
     """One socket of a machine. What comes in between (pings) is answered and not shown."""
 
-    def __init__(self, machine: Machine, *, headers: tuple[tuple[bytes, bytes], ...] = (), version: str = SUBPROTOCOL):
+    def __init__(
+        self,
+        machine: Machine,
+        *,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+        versions: tuple[str, ...] = (SUBPROTOCOL,),
+    ):
         self.machine = machine
         self.socket = WebsocketCommunicator(
             WorkerConsumer.as_asgi(),
             "/ws/worker/",
             headers=[(b"host", HOST.encode()), *headers],
-            subprotocols=[version],
+            subprotocols=list(versions),
         )
         self.subprotocol: str | None = None
 

@@ -111,7 +111,7 @@ async def test_a_browser_has_no_business_here(machine, header):
 
 
 async def test_another_version_is_told_which_ones_are_spoken(machine):
-    talk = await Talk(machine, version="seg.worker.v9").open()
+    talk = await Talk(machine, versions=("seg.worker.v9",)).open()
 
     error = await talk.hear()
 
@@ -121,6 +121,43 @@ async def test_another_version_is_told_which_ones_are_spoken(machine):
         ("seg.worker.v1",),
     )
     assert (await talk.heard_bye()).code == 4506
+
+
+async def test_a_worker_of_a_later_version_speaks_the_one_that_both_know(machine, enrolled):
+    talk = await Talk(machine, versions=("seg.worker.v2", "seg.worker.v1")).open()
+
+    welcome = await talk.sign_in(enrolled.pk, features=("preview", "something.new"))
+
+    assert (talk.subprotocol, welcome.features) == ("seg.worker.v1", ("preview",))
+    await talk.hang_up()
+
+
+async def test_whoever_fails_to_be_a_worker_too_often_waits_and_the_worker_elsewhere_does_not(machine, enrolled):
+    thief, codes = Machine(), []
+    for _ in range(6):
+        talk = await Talk(thief).open()
+        await talk.say(thief.hello((await talk.hear()).nonce, enrolled.pk))
+        bye = await talk.heard_bye()
+        codes.append((bye.code, bye.retry_after_s > 0))
+
+    other = Machine()
+    neighbour = await in_db(other.enrolled)(name="lab-2")
+    talk = await Talk(other).open()
+
+    assert codes == [(4501, False)] * 5 + [(4429, True)]
+    assert isinstance(await talk.sign_in(neighbour.pk), m.Welcome)
+    await talk.hang_up()
+
+
+async def test_a_worker_that_waits_for_approval_comes_back_by_itself(machine, enrolled):
+    await in_db(set_state)(enrolled, Worker.State.PENDING)
+    talk = await Talk(machine).open()
+    challenge = await talk.hear()
+
+    await talk.say(machine.hello(challenge.nonce, enrolled.pk))
+
+    bye = await talk.heard_bye()
+    assert (bye.code, bye.reconnect, bye.retry_after_s) == (4501, True, 30.0)
 
 
 async def test_a_copied_key_cannot_tear_a_living_session_away(machine, enrolled):

@@ -204,7 +204,7 @@ async def test_an_address_may_have_only_so_many_links_that_have_not_signed_in(ma
 
     refused = await post({"session": None, "frames": []})
 
-    assert (refused.status_code, refused.json()["code"]) == (429, "too_many_links")
+    assert (refused.status_code, refused.json()["code"], refused["Retry-After"]) == (429, "too_many_links", "10")
     stranger.say(m.Bye(code=1000, reason="done"))
     await stranger.exchange()
     assert sockets.lobby.count("127.0.0.1") == 0

@@ -4,6 +4,7 @@ several servers; when that is away nobody is refused, since a lost count is bett
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -37,7 +38,7 @@ def spend(scope: str, subject: object, *, per_minute: float) -> None:
     """
     now = time.time()
     window, passed = divmod(now, WINDOW_SECONDS)
-    key, key_before = (f"spend:{scope}:{subject}:{int(window) - back}" for back in (0, 1))
+    key, key_before = (_key("spend", scope, subject, int(window) - back) for back in (0, 1))
 
     def count() -> tuple[int, int]:
         cache.add(key, 0, timeout=2 * WINDOW_SECONDS)
@@ -65,11 +66,11 @@ def failed(scope: str, address: str, *, rounds: int = 1) -> None:
     next time two, four … at most sixty."""
 
     def count() -> None:
-        key = f"fail:{scope}:{addresses.group_of(address)}"
+        key = _key("fail", scope, addresses.group_of(address))
         cache.add(key, 0, timeout=WINDOW_SECONDS)
         if cache.incr(key) < rounds * settings.LIMITS.failures_per_minute:
             return
-        strikes_key = f"strike:{scope}:{addresses.group_of(address)}"
+        strikes_key = _key("strikes", scope, addresses.group_of(address))
         cache.add(strikes_key, 0, timeout=STRIKES_SECONDS)
         strikes = cache.incr(strikes_key)
         seconds = min(LONGEST_SECONDS, WINDOW_SECONDS * 2 ** (strikes - 1))
@@ -80,7 +81,12 @@ def failed(scope: str, address: str, *, rounds: int = 1) -> None:
 
 
 def _until_key(scope: str, address: str) -> str:
-    return f"until:{scope}:{addresses.group_of(address)}"
+    return _key("until", scope, addresses.group_of(address))
+
+
+def _key(*parts: object) -> str:
+    """Some of it comes from outside, so it is neither long nor odd in the cache."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def _wait(running: int, before: int, *, per_minute: float, passed: float) -> float:

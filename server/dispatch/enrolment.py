@@ -209,12 +209,12 @@ def tell_watchers(worker_id: str, kind: str) -> None:
 
 
 def _spend(digest: str, *, address: str) -> EnrolToken:
-    """Use a token once, if it may be used from there."""
-    permission = EnrolToken.objects.filter(digest=digest).first()
-    if permission is None or not _is_within(address, permission.network):
-        raise EnrolRefused
+    """Use a token once, if it may be used from there. One that is unknown costs as much as one that was used."""
     usable = EnrolToken.objects.filter(digest=digest, uses_left__gt=0, expires_at__gt=jobs.now())
     if usable.update(uses_left=F("uses_left") - 1) != 1:
+        raise EnrolRefused
+    permission = EnrolToken.objects.get(digest=digest)
+    if not _is_within(address, permission.network):
         raise EnrolRefused
     return permission
 

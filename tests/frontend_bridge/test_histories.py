@@ -113,7 +113,7 @@ async def live(steps: list[tuple[str, Any]]) -> World:
     return world
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(st.lists(STEP, max_size=40))
 def test_a_viewer_misses_nothing_sees_nothing_twice_and_ends_where_a_fresh_one_begins(steps):
     world = asyncio.run(live(steps))

@@ -77,7 +77,8 @@ export class WorkersTable {
           : worker.draining
             ? words.draining
             : words.connected;
-    const lamp = !worker.connected ? "off" : takesJobs ? "on" : "busy";
+    // One that waits for approval waits for whoever reads this.
+    const lamp = worker.state === "pending" ? "busy" : !worker.connected ? "off" : takesJobs ? "on" : "busy";
     const cell: Node[] = [h("span", { class: `dot ${lamp}` }, says)];
     if (worker.connected) {
       const isFallback = worker.transport === "https";

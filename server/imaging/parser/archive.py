@@ -5,7 +5,9 @@ Refusal codes: archive_damaged, archive_unsafe, archive_encrypted, archive_too_l
 
 from __future__ import annotations
 
+import errno
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -20,6 +22,18 @@ _CHUNK_BYTES = 1 << 20
 _SMALL_BYTES = 16 << 20
 """An archive may expand to this much whatever its ratio: a few blank slices shrink a thousandfold."""
 _LITTER = frozenset({"dicomdir", "thumbs.db", "desktop.ini"})
+_DAMAGED = (
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,  # UnicodeError too
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What zipfile raises on bytes that are not what they claim to be."""
 _METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 
 
@@ -62,8 +76,12 @@ def unpack(archive: Path, into: Path, *, bounds: Bounds) -> list[tuple[Path, str
                 with members.open(member) as source:
                     _copy(source, target, budget=budget)
                 files.append((target, member.filename))
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeError) as error:
-        raise InputInvalid("archive_damaged", "The archive is damaged or of an unknown kind.") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a directory that points before the beginning; all else is the disk's
+            raise
+        raise _damaged() from error
+    except _DAMAGED as error:
+        raise _damaged() from error
     return files
 
 
@@ -78,9 +96,13 @@ def _checked(members: list[zipfile.ZipInfo], *, bounds: Bounds) -> Iterator[zipf
         if member.flag_bits & 0x1:
             raise InputInvalid("archive_encrypted", "The archive is encrypted.")
         if member.compress_type not in _METHODS:
-            raise InputInvalid("archive_damaged", "The archive is damaged or of an unknown kind.")
+            raise _damaged()
         if not member.is_dir() and not is_litter(member.filename):
             yield member
+
+
+def _damaged() -> InputInvalid:
+    return InputInvalid("archive_damaged", "The archive is damaged or of an unknown kind.")
 
 
 def _copy(source: IO[bytes], target: Path, *, budget: _Budget) -> None:

@@ -82,14 +82,18 @@ def _before_the_pixels(extra: bytes) -> Callable[[bytes], bytes]:
     return change
 
 
+def _block(content: bytes, *, end: int = zlib.Z_FULL_FLUSH) -> bytes:
+    """Deflated on its own, so that it may stand anywhere and as often as one likes."""
+    coder = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return coder.compress(content) + coder.flush(end)
+
+
 def _deflated_bomb() -> list[bytes]:
     """0.4 MB that expand to 400 MB: reading the header alone took 1.3 GB."""
     plain = file_of(images.image(0, images.voxels(1)[0]), syntax=ExplicitVRLittleEndian)
     meta_end = plain.index(b"\x08\x00\x08\x00CS")
-    coder = zlib.compressobj(9, zlib.DEFLATED, -15)
     junk = _element(0x0009, 0x0010, b"OB", struct.pack("<L", 400 << 20))
-    packed = coder.compress(plain[meta_end:] + junk)
-    packed += b"".join(coder.compress(bytes(1 << 20)) for _ in range(400)) + coder.flush()
+    packed = _block(plain[meta_end:] + junk) + _block(bytes(1 << 20)) * 400 + _block(b"", end=zlib.Z_FINISH)
     syntax, longer = ExplicitVRLittleEndian.encode(), _DEFLATED.encode()
     place = plain.index(b"\x02\x00\x10\x00UI") + 8
     old = struct.unpack("<H", plain[place - 2 : place])[0]

@@ -82,6 +82,7 @@ class Wire:
 
     channel_name: str = ""
     transport: str = "websocket"
+    address: str = "127.0.0.1"
     said: int = 0
 
     async def say(self, message: Any) -> None:

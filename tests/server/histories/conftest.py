@@ -84,6 +84,7 @@ def _forget() -> None:
     standing.standings.__init__()  # type: ignore[misc]
     beats.gathering.__init__()  # type: ignore[misc]
     deliveries.deliveries.__init__()  # type: ignore[misc]
+    wakeups.doors.__init__()  # type: ignore[misc]
 
 
 async def _say_nothing(topic: str, message: dict[str, Any]) -> None:

@@ -46,7 +46,7 @@ class Lab:
         self.worker_id = Worker.objects.create(name=name, public_key=machine.public_key, route="lab").pk
         self.outbox: dict[Key, Answer] = {}
         self.wire: Wire | None = None
-        self.is_disk_full = False
+        self.is_disk_full = self.is_out = False
         self.made: list[Result] = []
         self._boots = 0
         self._doing: dict[type[Any], Callable[[Any], None]] = {

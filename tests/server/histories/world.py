@@ -343,7 +343,7 @@ class World:
         Worker.objects.all().delete()
 
     def _is_quiet(self) -> bool:
-        is_owed = any(lab.session.owed for lab in self.labs)
+        is_owed = any(lab.session.owed for lab in self.labs if not lab.is_out)
         return not is_owed and not Job.objects.filter(state__in=sorted(OPEN_STATES)).exists()
 
     def _is_fresh(self, number: int) -> bool:

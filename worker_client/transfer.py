@@ -170,6 +170,8 @@ class Transfer:
         """The server's answer for a part of an artifact, or that of its storage."""
         wanted = {"Range": f"bytes={span[0]}-{span[1] - 1}", "Accept-Encoding": "identity"}
         own = {**wanted, **_bearer(bearer), "If-Range": f'"{item.sha256}"'}
+        if self._storage_origin:  # without it the server sends the bytes itself
+            own["Accept-Storage"] = self._storage_origin
         async with self._client.stream("GET", url, headers=own) as response:
             elsewhere = self._sent_on(response)
             if elsewhere is None:

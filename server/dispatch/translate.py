@@ -16,6 +16,7 @@ from server.core.scheduler import Model
 from server.dispatch.keys import DataClaim
 from server.dispatch.selectors import Offer
 from server.dispatch.sessions import Arrival, Pulse
+from server.imaging import storage
 from worker_client.protocol import messages as wire
 from worker_client.protocol.identity import ARTIFACTS_PATH, UPLOADS_PATH
 
@@ -153,6 +154,7 @@ def to_welcome(
         limits=limits,
         resume=tuple(wire.Verdict(job=hold.job_id, fence=hold.fence, verdict=str(ruling)) for hold, ruling in verdicts),
         features=("preview",),
+        storage_origin=storage.origin(),
     )
 
 

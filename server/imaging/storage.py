@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from django.conf import settings
 
@@ -77,8 +78,11 @@ def shelf() -> Shelf:
 
 
 def origin() -> str:
-    """The origin of the object storage that links lead to; empty without one."""
-    return "" if settings.STORAGE is None else str(settings.STORAGE.endpoint)
+    """The origin of the object storage that links lead to, its port always named; empty without one."""
+    if settings.STORAGE is None:
+        return ""
+    parts = urlsplit(settings.STORAGE.endpoint)
+    return f"{parts.scheme}://{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
 
 
 def path_of(relative: str) -> Path:

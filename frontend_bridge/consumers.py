@@ -25,7 +25,7 @@ from frontend_bridge import messages as m
 from frontend_bridge.callers import Caller
 from frontend_bridge.conversation import Conversation
 from frontend_bridge.door import Door
-from frontend_bridge.ports import GOING_AWAY, TROUBLE, Farewell, Rhythm, rhythm_of, session_name
+from frontend_bridge.ports import TROUBLE, Farewell, Rhythm, going_away, rhythm_of, session_name
 from server.accounts.errors import TooMany
 from server.topics import pokes
 from server.topics.sockets import Stranger, address_of, live_sockets, lobby
@@ -124,7 +124,7 @@ class SegmentationConsumer(AsyncWebsocketConsumer):
     async def farewell(self) -> None:
         """Say goodbye because the server goes away, and close."""
         if self._serving is not None:
-            (self.conversation or self.door).dismiss(GOING_AWAY)
+            (self.conversation or self.door).dismiss(going_away(random.random()))  # noqa: S311  (no secret)
             await asyncio.wait([self._serving])
 
     # ── a socket's life ─────────────────────────────────────────────────────────────────────────────────────────

@@ -24,6 +24,18 @@ NOT_TEXT = m.Bye(code=4503, reason="Only text frames are understood.", reconnect
 TOO_LONG = m.Bye(code=4503, reason="The frame is too long.", reconnect=False)
 TROUBLE = m.Bye(code=4000, reason="The server had a problem.", reconnect=True, retry_after_s=2.0)
 GOING_AWAY = m.Bye(code=4000, reason="The server restarts.", reconnect=True, retry_after_s=1.0)
+GOING_AWAY_SPREAD_SECONDS = 4.0
+"""Browsers add nothing to the first pause, so each is told another one: they do not come back all at once."""
+
+
+def going_away(luck: float) -> m.Bye:
+    """The farewell of a server that ends; `luck` is between 0 and 1."""
+    return m.Bye(
+        code=GOING_AWAY.code,
+        reason=GOING_AWAY.reason,
+        reconnect=True,
+        retry_after_s=round(GOING_AWAY.retry_after_s + luck * GOING_AWAY_SPREAD_SECONDS, 1),
+    )
 
 
 class Farewell(Exception):

@@ -7,8 +7,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import sys
+import threading
+
+THREADS_SECONDS = 5.0
+"""How long the end waits for threads that still work; a mask that is being proven is delivered once more elsewhere."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -62,7 +67,19 @@ def serve(*, host: str, port: int) -> int:
     if web.listen_failure:
         sys.stderr.write(f"segwire cannot listen on {host}:{port}. {web.listen_failure}\n")
         return 1
-    return 1 if life.is_broken else 0
+    code = 1 if life.is_broken else 0
+    _end_within(THREADS_SECONDS, code)
+    return code
+
+
+def _end_within(seconds: float, code: int) -> None:
+    def end() -> None:
+        logging.shutdown()
+        os._exit(code)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
 
 
 if __name__ == "__main__":

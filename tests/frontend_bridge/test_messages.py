@@ -5,6 +5,7 @@ import pytest
 from msgspec import UNSET
 
 from frontend_bridge import messages as m
+from frontend_bridge.ports import going_away
 
 
 def test_a_subscription_needs_no_more_than_a_topic():
@@ -44,3 +45,11 @@ def test_an_id_is_only_there_when_the_browser_gave_one():
 
     assert without == '{"t":"mask.end","job":"01JOB"}'
     assert with_id == '{"t":"mask.end","id":4,"job":"01JOB"}'
+
+
+def test_browsers_of_a_server_that_ends_come_back_one_after_the_other() -> None:
+    """They add no chance of their own to the first pause."""
+    pauses = [going_away(luck).retry_after_s for luck in (0.0, 0.5, 1.0)]
+
+    assert pauses == [1.0, 3.0, 5.0]
+    assert going_away(0.5).code == 4000

@@ -56,3 +56,10 @@ def sign_out_everywhere(*, user: User, by: str) -> None:
         revoke_api_token(token=token, by=by)
     note(actor=by, action="user.sign_out_everywhere", user=str(user.pk))
     user.save(update_fields=["is_active"])  # unchanged: open sockets hear that they shall look at their rights again
+
+
+def tidy() -> None:
+    """Drop sessions and tickets that have run out."""
+    now = timezone.now()
+    Session.objects.filter(expire_date__lte=now).delete()
+    Ticket.objects.filter(expires_at__lte=now).delete()

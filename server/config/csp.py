@@ -48,4 +48,6 @@ class ContentSecurityPolicyMiddleware(FinishingMiddleware):
         response.headers.setdefault("Content-Security-Policy", header)
         for name, value in BESIDE.items():
             response.headers.setdefault(name, value)
+        if request.path.startswith("/api/"):
+            response.headers.setdefault("Cache-Control", "private, no-store")
         return response

@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import connections
 
 from server import pool
+from server.accounts import services as accounts
 from server.audit.keeping import keep_sealed
 from server.core.clocks import Reading, jump_between
 from server.dispatch import assigner, housekeeping, survey, wakeups
@@ -142,6 +143,7 @@ async def _keep_tidy() -> None:
 def _tidy_in_thread() -> None:
     try:
         tidy()
+        accounts.tidy()
         prune()
     finally:
         connections.close_all()

@@ -14,7 +14,7 @@ from django.utils import timezone
 from server.accounts import tickets
 from server.accounts.auth import user_of_token
 from server.accounts.models import ApiToken, Ticket
-from server.accounts.services import issue_api_token
+from server.accounts.services import digest_of, issue_api_token, tidy
 from server.audit.models import Entry
 
 pytestmark = pytest.mark.django_db
@@ -85,3 +85,20 @@ def test_its_last_use_is_noted_once_an_hour(doctor: User) -> None:
 
     assert used_at is not None
     assert ApiToken.objects.get().last_used_at == used_at
+
+
+def test_what_has_run_out_is_cleared_away_and_nothing_else(doctor: User) -> None:
+    browser = Client()
+    browser.force_login(doctor)
+    key = browser.session.session_key
+    kept = tickets.issue(doctor, session_key=key)
+    tickets.issue(doctor, session_key=key)
+    yesterday = timezone.now() - timedelta(days=1)
+    Ticket.objects.exclude(digest=digest_of(kept)).update(expires_at=yesterday)
+    Session.objects.create(session_key="old", session_data="", expire_date=yesterday)
+
+    tidy()
+
+    assert [session.pk for session in Session.objects.all()] == [key]
+    assert tickets.redeem(kept) is not None
+    assert not Ticket.objects.exists()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.cache.backends.redis import RedisCache
 
 from server.accounts import throttle
 from server.accounts.errors import TooMany
+from server.config import backends
+from tests.system.services import redis_server
 
 
 class Clock:
@@ -129,3 +133,21 @@ def test_without_its_cache_nobody_is_refused_and_nobody_waits_for_it(monkeypatch
 
     assert absent.asked == 1
     monkeypatch.setattr(throttle, "_away_until", 0.0)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # a connection to a server that is gone
+def test_several_servers_count_together_and_a_click_survives_the_loss_of_their_cache(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with redis_server(tmp_path) as redis:
+        params = backends.cache(redis.url)
+        first, second = (RedisCache(params["LOCATION"], params) for _ in range(2))
+        allowed = 0
+        for server in (first, second) * 5:
+            monkeypatch.setattr(throttle, "cache", server)
+            allowed += spent(1, per_minute=6)
+        redis.stop()
+        alone = spent(10, per_minute=6)
+
+    monkeypatch.setattr(throttle, "_away_until", 0.0)
+    assert (allowed, alone) == (6, 10)

@@ -80,3 +80,34 @@ def test_the_api_describes_itself(client: Client) -> None:
 
     assert "/api/mri/segmentation/series/{series_id}/segment/" in paths
     assert "/api/mri/uploads/" in paths
+
+
+def test_no_browser_and_no_proxy_keeps_an_answer_of_the_api(client: Client) -> None:
+    assert client.get("/api/mri/studies/").headers["Cache-Control"] == "private, no-store"
+
+
+def test_nobody_else_may_embed_or_open_what_is_here(client: Client) -> None:
+    page = client.get("/login/")
+
+    assert page.headers["Cross-Origin-Opener-Policy"] == page.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert page.headers["Referrer-Policy"] == "same-origin"
+    assert "camera=()" in page.headers["Permissions-Policy"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "http://testserver"}, 200),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "https://elsewhere.example"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Authorization": "Bearer x"}, 200),
+    ],
+)
+def test_a_change_from_a_foreign_page_is_refused(client: Client, headers: dict[str, str], status: int) -> None:
+    answer = client.post("/login/", {}, headers=headers)
+
+    assert answer.status_code == status

@@ -6,14 +6,15 @@ import re
 from datetime import timedelta
 from typing import Any
 
+import structlog
 from django.conf import settings
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
 from server.core.errors import Problem
 from server.imaging import background, storage, tus
-from server.imaging.errors import BatchClosed, UploadInvalid
+from server.imaging.errors import BatchClosed, StorageFailed, StorageFull, UploadInvalid
 from server.imaging.ingest import Ingested, ingest
 from server.imaging.models import Upload, UploadBatch
 from server.imaging.parser.orders import Named
@@ -22,6 +23,10 @@ from server.imaging.parts import parts_of
 _NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
 _COUNT = re.compile(r"[1-9][0-9]{0,5}")
 _GRACE_SECONDS = 60.0
+PASSING = (StorageFull, StorageFailed, OperationalError, InterfaceError)
+"""What goes away by itself, or when somebody makes room: no reason to give a batch up."""
+
+log = structlog.get_logger(__name__)
 
 
 def begin_upload(*, owner: Any, length: int, metadata: dict[str, str], is_replacement: bool) -> Upload:
@@ -70,8 +75,12 @@ def read_in(batch_id: str) -> None:
     uploads = list(batch.uploads.filter(is_complete=True).order_by("pk"))
     try:
         done = _ingest(batch, uploads)
+    except PASSING as error:
+        # What was acknowledged is kept: `resume_stale` finds the batch as one that was left half read.
+        log.warning("a batch is read in later", batch=batch.pk, cause=type(error).__name__)
+        return
     except Problem as problem:
-        _end(batch, UploadBatch.State.FAILED, studies=[], refused=list(problem.extra.get("refused", ())))
+        _end(batch, UploadBatch.State.FAILED, studies=[], refused=_reasons(batch, problem))
     except Exception:
         _end(batch, UploadBatch.State.FAILED, studies=[], refused=[_unforeseen(batch)])
         raise
@@ -91,9 +100,10 @@ def _batch(owner: Any, metadata: dict[str, str], *, is_replacement: bool) -> Upl
     uuid, count = metadata["batch"], metadata.get("batch_count", "")
     if not _NAME.fullmatch(uuid) or not _COUNT.fullmatch(count):
         raise UploadInvalid("A batch needs a uuid in `batch` and the number of its files in `batch_count`.")
-    batch, _ = UploadBatch.objects.get_or_create(
+    known, _ = UploadBatch.objects.get_or_create(
         owner=owner, uuid=uuid, defaults={"count": int(count), "is_replacement": is_replacement}
     )
+    batch = UploadBatch.objects.select_for_update().get(pk=known.pk)  # files announced side by side are counted
     if batch.count != int(count):
         raise BatchClosed(f"The batch was begun with {batch.count} files, not {count}.")
     if batch.state != UploadBatch.State.RECEIVING or batch.uploads.count() >= batch.count:
@@ -107,6 +117,11 @@ def _start(batch_id: str) -> None:
 
 def _end(batch: UploadBatch, state: str, *, studies: list[Any], refused: list[Any]) -> None:
     UploadBatch.objects.filter(pk=batch.pk).update(state=state, studies=studies, refused=refused)
+
+
+def _reasons(batch: UploadBatch, problem: Problem) -> list[dict[str, str]]:
+    whole = [{"filename": f"batch {batch.uuid}", "code": problem.code, "detail": problem.detail}]
+    return list(problem.extra.get("refused", whole))
 
 
 def _unforeseen(batch: UploadBatch) -> dict[str, str]:

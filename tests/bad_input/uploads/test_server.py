@@ -20,6 +20,8 @@ from tests.bad_input.uploads.archives import ARCHIVES
 from tests.bad_input.uploads.dicoms import DICOMS
 from tests.system.stack import Stack
 
+pytestmark = pytest.mark.system
+
 MORE_MEMORY = 256 << 20
 HEAVY_DICOMS = ("a deflated bomb", "65535 x 65535 pixels", "20,000 nested sequences")
 HEAVY_ARCHIVES = ("a thousandfold", "20,001 members", "a directory that claims a terabyte")

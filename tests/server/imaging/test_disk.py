@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +119,37 @@ def test_the_real_error_of_a_full_device_is_told_as_one():
         os.close(descriptor)
 
 
+FILL = """
+import pathlib
+from server.imaging import disk
+from server.imaging.errors import StorageFull
+place = pathlib.Path("{folder}/a/b/file")
+try:
+    with disk.told():
+        disk.create(place)
+        with place.open("r+b") as out:
+            disk.write(out.fileno(), bytes(1 << 20), 0)
+            disk.sync(out.fileno())
+except StorageFull as full:
+    print(full.code)
+place.unlink()
+disk.create(place)
+disk.rename(place, place.with_name("kept"))
+"""
+
+
+def test_a_real_disk_that_is_full_is_told_and_works_again_when_there_is_room(tmp_path):
+    mount = f"mount -t tmpfs -o size=256k tmpfs {tmp_path}"
+    apart = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+    if subprocess.run([*apart, mount], capture_output=True, check=False).returncode:
+        pytest.skip("this machine lets nobody mount a small disk of their own (unshare --user --mount)")
+    code = shlex.join([sys.executable, "-c", FILL.format(folder=tmp_path)])
+
+    done = subprocess.run([*apart, f"{mount} && {code}"], capture_output=True, text=True, check=False)
+
+    assert (done.stdout, done.stderr) == ("storage_full\n", "")
+
+
 @pytest.mark.parametrize(("number", "problem"), [(errno.ENOSPC, StorageFull), (errno.EIO, StorageFailed)])
 def test_a_parser_that_cannot_write_says_so_and_blames_no_file(monkeypatch, tmp_path, number, problem):
     def full(_: Any) -> None:
@@ -148,6 +183,29 @@ def test_a_commit_whose_answer_was_lost_loses_no_file(owner, data_dir, monkeypat
     monkeypatch.setattr(storage, "ORPHAN_SECONDS", -60.0)
     services.tidy()
     assert list((data_dir / "series").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "fault", [OSError(errno.ENOSPC, "full"), OSError(errno.EIO, "broken"), OperationalError("closed")], ids=repr
+)
+def test_a_batch_that_could_not_be_read_in_is_read_in_later(client, owner, settings, monkeypatch, fault):
+    """Its files were acknowledged one by one: giving them up would lose what nobody would send again."""
+    content = deliveries.nifti("t1.nii").read()
+
+    def fail(*_: Any) -> None:
+        raise fault
+
+    with monkeypatch.context() as broken:
+        broken.setattr(disk, "rename", fail)
+        location = client.post("/api/mri/uploads/tus/", headers={**TUS, "Upload-Length": str(len(content))})["Location"]
+        upload = Upload.objects.get(pk=location.rpartition("/")[2])
+        assert send(client, upload, content, offset=0).status_code == 204
+
+    batch = UploadBatch.objects.get()
+    assert (batch.state, Series.objects.count()) == ("ingesting", 0)
+    UploadBatch.objects.update(claimed_at=batch.claimed_at - timedelta(hours=1))
+    services.tidy()
+    assert (UploadBatch.objects.get().state, Series.objects.count()) == ("done", 1)
 
 
 class Recorder:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -16,7 +17,9 @@ from typing import Any, Literal
 import msgspec
 from django.db import OperationalError
 
-from server.dispatch import assigner, housekeeping
+from server.core.clocks import Reading
+from server.dispatch import housekeeping
+from server.dispatch.clock import Dispatcher
 from server.dispatch.farewells import GONE, Farewell
 from server.dispatch.inbox import Frame, Note
 from server.dispatch.session import Session
@@ -122,6 +125,10 @@ class Cloud:
         self._forget()
         self.process = Process(self._lives)
         housekeeping.on_start(node=f"node-{self._lives}", is_alone=True)
+        self.dispatcher = Dispatcher(on_server_job=lambda: None, read=self._read_clocks)
+
+    def _read_clocks(self) -> Reading:
+        return Reading(wall=self.loop.wall().timestamp(), monotonic=self.loop.now)
 
     def bury(self) -> list[Wire]:
         """The process is dead: what was open is cut. Answers the connections that it took along."""
@@ -169,20 +176,13 @@ class Cloud:
     def look(self) -> None:
         """The dispatcher's tick: what ran out, and who gets what."""
         token = present.set(self.process)
+        self.dispatcher._tick_at = 0.0
         try:
-            self.loop.run_until_complete(self._look())
+            with suppress(asyncio.CancelledError):
+                self.loop.run_until_complete(self.dispatcher.look())
         finally:
             present.reset(token)
         self.loop.settle()
-
-    async def _look(self) -> None:
-        try:
-            await in_thread(housekeeping.expire)
-            found = await in_thread(assigner.assign_round)
-        except (OperationalError, asyncio.CancelledError):
-            return
-        for channel_name in found.pokes:
-            await self.send(channel_name, {"type": "worker.offers"})
 
     async def _converse(self, wire: Wire) -> None:
         ending: Farewell = await wire.session.run()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from server.dispatch import beats, deliveries, standing, wakeups
+from server.dispatch import beats, clock, deliveries, standing, wakeups
 from server.dispatch.deliveries import Outcome
 from server.imaging import results, tus
 from server.jobs import services
@@ -34,6 +34,7 @@ class Stage:
 
     def new_world(self) -> World:
         """A world in which nothing has happened."""
+        self.loop.set_by = 0.0
         self.world = World(self.loop, user=self.user, series=self.series, machines=self.machines, forget=_forget)
         return self.world
 
@@ -47,14 +48,15 @@ class Stage:
 def stage(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     """Everything replaced that waits, or that is not a rule."""
     loop = VirtualLoop()
-    clock = SimpleNamespace(monotonic=loop.monotonic, time=lambda: loop.wall().timestamp())
+    times = SimpleNamespace(monotonic=loop.monotonic, time=lambda: loop.wall().timestamp())
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
     monkeypatch.setattr(timezone, "now", loop.wall)
     monkeypatch.setattr(services, "now", loop.wall)
-    for name, value in (("in_thread", cloud.in_thread), ("aside", _aside(loop)), ("time", clock)):
+    for name, value in (("in_thread", cloud.in_thread), ("aside", _aside(loop)), ("time", times)):
         _put(monkeypatch, name, value)
     made = Stage(loop)
     monkeypatch.setattr(wakeups, "send", made.send)
+    monkeypatch.setattr(clock.pool, "mend", lambda: None)
     monkeypatch.setattr(pokes, "_send", _say_nothing)
     monkeypatch.setattr(deliveries, "_settle_holding_on", _settle_now)
     monkeypatch.setattr(results, "prove", _prove)

@@ -30,6 +30,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         selector = _Jumping()
         selector.loop = self
         self.now = START
+        self.set_by = 0.0
         super().__init__(selector)
 
     def time(self) -> float:
@@ -41,8 +42,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self.now
 
     def wall(self) -> datetime:
-        """The time of day."""
-        return NOON + timedelta(seconds=self.now - START)
+        """The time of day, as somebody may have set it."""
+        return NOON + timedelta(seconds=self.now - START + self.set_by)
 
     def settle(self) -> None:
         """Let everything happen that can happen now."""

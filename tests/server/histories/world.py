@@ -239,6 +239,11 @@ class World:
         """The channel layer delivers nothing, or again everything."""
         self.cloud.loses_pokes = is_losing
 
+    def set_clock(self, seconds: float) -> None:
+        """The server's wall clock is set."""
+        self._fault("clock set")
+        self.loop.set_by += seconds
+
     def look(self) -> None:
         """The dispatcher looks at the queue."""
         if self.cloud.is_up:
@@ -409,5 +414,6 @@ STEPS: dict[str, tuple[float, Step]] = {
     "strike": (3, lambda world, luck: world.strike(_lab(luck), luck.randrange(4), luck.choice(MOMENTS))),
     "arm": (0.5, lambda world, luck: world.arm(luck.randrange(6), luck.choice(MOMENTS))),
     "fill disk": (0.3, lambda world, luck: world.fill_disk(_lab(luck), is_full=_yes(luck))),
+    "set clock": (0.4, lambda world, luck: world.set_clock(luck.choice([-3600.0, -40.0, 40.0, 3600.0]))),
     "lose pokes": (0.5, lambda world, luck: world.lose_pokes(is_losing=_yes(luck))),
 }

@@ -127,8 +127,9 @@ def enrol(application: Application) -> Worker:
 
 @transaction.atomic
 def set_state(worker: Worker, state: Worker.State, *, actor: str = SERVER) -> None:
-    """Suspend, revoke or activate a worker. A revoked one loses its connection and its jobs at once."""
-    if not Worker.objects.filter(pk=worker.pk).exclude(state=state).update(state=state):
+    """Suspend, revoke or activate a worker. A revoked one loses its connection and its jobs at once, and for good: it
+    has to enrol anew, with another key."""
+    if not Worker.objects.filter(pk=worker.pk).exclude(state__in=[state, Worker.State.REVOKED]).update(state=state):
         return
     note(actor=actor, action=STATE_ACTIONS[state], worker=worker.pk)
     if state == Worker.State.REVOKED:

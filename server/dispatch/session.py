@@ -253,7 +253,7 @@ class Session:
         await pokes.anews(WORKERS_TOPIC, kind="telemetry", body={"id": self.worker_id, "worker": beat.snapshot})
 
     async def _take_drain(self, drain: m.Drain) -> None:
-        await in_thread(sessions.note_draining, self.worker_id, self.number)
+        await in_thread(sessions.note_draining, self.worker_id, self.number, is_over=drain.is_over)
 
     async def _take_key(self, wish: m.RotateKey) -> None:
         change = enrolment.NewKey(

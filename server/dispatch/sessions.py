@@ -157,9 +157,10 @@ def note_ready(worker_id: str, session: int, *, credits: int, pulse: Pulse, is_d
         raise SessionOver(worker_id)
 
 
-def note_draining(worker_id: str, session: int) -> None:
-    """The worker takes no more offers."""
-    WorkerSession.objects.filter(worker_id=worker_id, session=session).update(is_draining=True)
+def note_draining(worker_id: str, session: int, *, is_over: bool = False) -> None:
+    """The worker takes no more offers, or does again, unless an administrator wants it otherwise."""
+    wanted = Worker.objects.filter(pk=worker_id, is_drain_wanted=True).exists()
+    WorkerSession.objects.filter(worker_id=worker_id, session=session).update(is_draining=wanted or not is_over)
 
 
 @transaction.atomic
@@ -277,7 +278,7 @@ def _taken(job_id: str, event: Started) -> JobValue:
 def _settle(arrival: Arrival, at: datetime) -> tuple[tuple[Hold, Ruling], ...]:
     worker_id = arrival.worker_id
     listed = {hold.job_id for hold in (*arrival.running, *arrival.outbox)}
-    concerned = Q(pk__in=listed) | Q(worker_id=worker_id, state__in=sorted(HELD_STATES))
+    concerned = Q(pk__in=listed) | Q(worker_id=worker_id, state__in=sorted(HELD_STATES), lease_until__isnull=False)
     values = {row.id: rows.value_of(row) for row in Job.objects.select_for_update().filter(concerned)}
     settled = reconcile(values, worker_id=worker_id, running=arrival.running, outbox=arrival.outbox, at=at)
     for job_id, event in settled.events:

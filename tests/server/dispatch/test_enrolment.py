@@ -155,6 +155,17 @@ def test_the_admin_lists_workers_and_changes_their_state(client):
     assert client.get("/admin/jobs/job/").status_code == 200
 
 
+def test_whoever_is_revoked_stays_so():
+    """Its key may have been stolen; a new enrolment brings a new key."""
+    worker = a_worker()
+    services.set_state(worker, Worker.State.REVOKED)
+
+    services.set_state(worker, Worker.State.ACTIVE)
+
+    worker.refresh_from_db()
+    assert worker.state == "revoked"
+
+
 @pytest.mark.parametrize(
     ("network", "status"),
     [("", 200), ("127.0.0.0/8", 200), ("10.1.0.0/16", 403), ("::/0", 403), ("127.0.0.1/32", 200)],

@@ -82,6 +82,19 @@ async def test_draining_is_told_and_taken_back(machine, enrolled, lost_pokes):
     await talk.hang_up()
 
 
+async def test_a_worker_drains_itself_and_takes_that_back(machine, enrolled):
+    talk = await at_work(machine, enrolled)
+    found = []
+
+    for wish in (m.Drain(deadline=60.0), m.Drain(is_over=True)):
+        await talk.say(wish)
+        await settled(talk)
+        found.append((await in_db(session_of)(enrolled)).is_draining)
+
+    assert found == [True, False]
+    await talk.hang_up()
+
+
 async def test_a_living_worker_keeps_its_place_when_the_probe_is_lost(machine, enrolled, monkeypatch, lost_pokes):
     """The rows show its heartbeats; without them a copied key could take over whenever the channel layer is away."""
     talk = await at_work(machine, enrolled)

@@ -17,8 +17,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.system.faults.campaign import Campaign, Plan, folder_for, report
 from tests.system.faults.checker import Verdict
 from tests.system.faults.nemesis import Nemesis
+from tests.system.faults.recovery import measure
 from tests.system.faults.scaled import ScaledNemesis, ScaledStage
 from tests.system.faults.stage import Stage
+from tests.system.stack import StackFailed
 
 
 def say(line: str) -> None:
@@ -41,12 +43,21 @@ def main() -> int:
     return 0 if verdict.is_clean else 1
 
 
+def recovery_of(stage: Stage) -> str:
+    """The two promised figures, measured on the healed stage."""
+    try:
+        return asyncio.run(measure(stage)).line()
+    except (TimeoutError, StackFailed) as error:
+        return f"recovery could not be measured: {type(error).__name__} {error}"
+
+
 def play(plan: Plan, folder: Path, *, is_scaled: bool) -> Verdict:
     """The campaign on its stage, and what it came to."""
     kind, nemesis = (ScaledStage, ScaledNemesis) if is_scaled else (Stage, Nemesis)
     with kind(folder, seed=plan.seed) as stage:
         campaign = Campaign(stage, plan, nemesis=nemesis)
         verdict = asyncio.run(campaign.run())
+        say(recovery_of(stage))
     for line in report(campaign, verdict):
         say(line)
     return verdict

@@ -44,8 +44,8 @@ class Plan:
     seed: int
     minutes: float
     workers: int = 3
-    patients: int = 10
-    open_clicks: int = 6
+    patients: int = 12
+    open_clicks: int = 8
     sockets: int = 3
     fault_pause_seconds: float = 2.0
     say: Callable[[str], None] = field(default=lambda line: sys.stdout.write(line + "\n") and None)

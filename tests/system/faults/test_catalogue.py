@@ -32,6 +32,8 @@ def test_every_fault_has_its_row() -> None:
 def test_what_proves_a_row_is_there(number: int) -> None:
     cited = CITED.findall(ROWS[number])
 
-    missing = [f"{path}::{name}" for path, name in cited if not (ROOT / path).is_file() or name not in functions_of(path)]
+    missing = [
+        f"{path}::{name}" for path, name in cited if not (ROOT / path).is_file() or name not in functions_of(path)
+    ]
     assert missing == []
     assert cited or ROWS[number].startswith("not a test:")

@@ -14,6 +14,7 @@ import pytest
 from tests.system.faults import rogue
 from tests.system.faults.episode import Act, Episode, People
 from tests.system.faults.proxy import Cut, Weather
+from tests.system.faults.recovery import measure
 from tests.system.faults.stage import Stage
 
 pytestmark = [pytest.mark.system, pytest.mark.faults]
@@ -182,6 +183,12 @@ async def test_a_cut_after_any_message_loses_nothing(stage: Stage, people: Peopl
 
     assert verdict.violations == ()
     assert ends == {"succeeded"}
+
+
+async def test_both_promises_of_recovery_hold(stage: Stage) -> None:
+    recovery = await measure(stage)
+
+    assert recovery.is_as_promised, recovery.line()
 
 
 async def test_a_revoked_worker_loses_its_job_and_its_socket_at_once(stage: Stage, people: People) -> None:

@@ -10,3 +10,5 @@ os.environ.setdefault("LOG_LEVEL", "WARNING")
 from server.config.settings import *  # noqa: F403
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+if "TEST_LAYER" in os.environ:
+    CHANNEL_LAYERS["default"]["BACKEND"] = os.environ["TEST_LAYER"]  # noqa: F405

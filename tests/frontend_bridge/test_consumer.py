@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -249,6 +250,7 @@ async def test_a_server_that_goes_away_says_goodbye_first(doctor):
     assert frames[0]["reconnect"] is True
 
 
+@pytest.mark.skipif("REDIS_URL" in os.environ, reason="only the layer in memory can be looked into")
 async def test_a_closed_socket_leaves_its_groups_and_no_task_behind(doctor, job):
     before = asyncio.all_tasks()
     async with connected(doctor) as socket:

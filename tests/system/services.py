@@ -291,10 +291,10 @@ def postgres_server(folder: Path | None = None, *, options: Mapping[str, str] | 
 
 
 @contextmanager
-def nginx(folder: Path, upstream_ports: Sequence[int]) -> Iterator[Nginx]:
+def nginx(folder: Path, upstream_ports: Sequence[int], *, port: int | None = None) -> Iterator[Nginx]:
     """The shipped configuration before servers on these ports of 127.0.0.1; they need not run yet."""
     folder.mkdir(parents=True, exist_ok=True)
-    service = Nginx(folder, upstream_ports)
+    service = Nginx(folder, upstream_ports, port=port)
     service.configure()
     with _running(service) as running:
         yield running

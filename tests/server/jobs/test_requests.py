@@ -172,5 +172,6 @@ def test_a_click_asks_the_database_a_bounded_number_of_times(reader, four):
     with CaptureQueriesContext(connection) as queries:
         request_segmentation(user=reader, wish=wish_for(four))
 
-    assert len(queries) <= 16, [query["sql"][:120] for query in queries]
+    clock = 2 if connection.vendor == "postgresql" else 0  # there the database is asked for the time
+    assert len(queries) <= 16 + clock, [query["sql"][:120] for query in queries]
     assert Job.objects.count() == 1

@@ -33,6 +33,7 @@ class Cluster(Stack):
             PUBLIC_URL=proxy.url,
             DATABASE_URL=postgres.url,
             REDIS_URL=redis.url,
+            ACCEL_LOCATION="/stored/",
             LIMITS="requests_per_minute=100000",
         )
         self.nginx, self.postgres, self.redis = proxy, postgres, redis
@@ -60,7 +61,7 @@ def running_cluster(folder: Path) -> Iterator[Cluster]:
     with ExitStack() as stack:
         redis = stack.enter_context(redis_server(folder / "redis"))
         postgres = stack.enter_context(postgres_server(folder / "postgres"))
-        proxy = stack.enter_context(nginx(folder / "nginx", ports))
+        proxy = stack.enter_context(nginx(folder / "nginx", ports, stored=folder / "data"))
         yield stack.enter_context(Cluster(folder / "data", proxy=proxy, postgres=postgres, redis=redis, ports=ports))
 
 

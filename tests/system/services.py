@@ -238,8 +238,11 @@ class Postgres(Service):
 class Nginx(Service):
     """nginx with the shipped configuration before servers on this machine."""
 
-    def __init__(self, folder: Path, upstream_ports: Sequence[int], *, port: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, upstream_ports: Sequence[int], *, port: int | None = None, stored: Path | None = None
+    ) -> None:
         super().__init__("nginx", folder, port=port)
+        self.stored = stored or folder / "nothing"
         self.program = require_tool("nginx", package="nginx-light")
         self.upstream_ports = tuple(upstream_ports)
         self.url = f"http://127.0.0.1:{self.port}"
@@ -252,6 +255,7 @@ class Nginx(Service):
         shipped = re.sub(
             r"^    listen 80;$", f"    listen 127.0.0.1:{self.port};", shipped, count=1, flags=re.MULTILINE
         )
+        shipped = re.sub(r"alias [^;]+;", f"alias {self.stored}/;", shipped, count=1)
         (self.folder / "segwire.conf").write_text(shipped)
         user = f"user {pwd.getpwuid(os.geteuid()).pw_name};" if os.geteuid() == 0 else ""
         kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -291,10 +295,15 @@ def postgres_server(folder: Path | None = None, *, options: Mapping[str, str] | 
 
 
 @contextmanager
-def nginx(folder: Path, upstream_ports: Sequence[int], *, port: int | None = None) -> Iterator[Nginx]:
-    """The shipped configuration before servers on these ports of 127.0.0.1; they need not run yet."""
+def nginx(
+    folder: Path, upstream_ports: Sequence[int], *, port: int | None = None, stored: Path | None = None
+) -> Iterator[Nginx]:
+    """The shipped configuration before servers on these ports of 127.0.0.1; they need not run yet.
+
+    `stored` is their DATA_DIR, for ACCEL_LOCATION=/stored/.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    service = Nginx(folder, upstream_ports, port=port)
+    service = Nginx(folder, upstream_ports, port=port, stored=stored)
     service.configure()
     with _running(service) as running:
         yield running

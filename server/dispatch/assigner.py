@@ -15,16 +15,16 @@ from django.db import connection, transaction
 from server.core.events import Leased
 from server.core.job import Route, State, WaitingReason
 from server.core.machine import Refused
-from server.core.scheduler import Demand, Waiting, assign, waiting_reason
+from server.core.scheduler import Assignment, Demand, Waiting, assign, waiting_reason
 from server.dispatch import candidates, forecast, selectors, wakeups
 from server.dispatch.candidates import Connected
 from server.imaging.models import Series
 from server.jobs import lines, rows, services
-from server.jobs.models import Job
+from server.jobs.models import Job, Rank
 from server.jobs.outlook import Prospect, Taker
 
 LOOK_AHEAD = 20
-"""How many jobs of each user's line one round looks at beyond the free places, for those that nobody may take yet."""
+"""How many jobs of each user's line one round looks at beyond the free places, where nobody may take the first yet."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,7 @@ class Outlook:
 
 def _assigned(demands: dict[str, Demand], at: datetime) -> list[Connected]:
     workers = candidates.with_room(at)
-    wishes = _wishes(demands, workers)
-    used = lines.used_by((wish.user_id for wish in wishes.values()), at=at)
-    chosen = assign(wishes.values(), [worker.seen for worker in workers], at=at, used=used)
+    wishes, chosen = _chosen(demands, workers, at)
     if not chosen:
         return []
     queue = _locked_jobs(one.job_id for one in chosen)
@@ -91,11 +89,23 @@ def _assigned(demands: dict[str, Demand], at: datetime) -> list[Connected]:
     return given
 
 
-def _wishes(demands: dict[str, Demand], workers: list[Connected]) -> dict[str, Waiting]:
-    """The heads of the lines that any of these workers could serve."""
+def _chosen(
+    demands: dict[str, Demand], workers: list[Connected], at: datetime
+) -> tuple[dict[str, Waiting], list[Assignment]]:
+    """Who is to get what. Of each line no more is read than there are places, unless nobody may take the first."""
     words = [word for word, demand in demands.items() if candidates.is_served(demand, workers)]
     places = sum(worker.seen.free for worker in workers)
-    return {row.id: rows.waiting_of(row) for row in lines.heads(words, each=places + LOOK_AHEAD)}
+    chosen: list[Assignment] = []
+    wishes: dict[str, Waiting] = {}
+    for each in (places, places + LOOK_AHEAD) if words else ():
+        wishes = {}
+        for rank in Rank.values:
+            wishes |= {row.id: rows.waiting_of(row) for row in lines.heads(words, rank=rank, each=each)}
+            used = lines.used_by({wish.user_id for wish in wishes.values()}, at=at)
+            chosen = assign(wishes.values(), [worker.seen for worker in workers], at=at, used=used)
+            if len(chosen) == places:
+                return wishes, chosen
+    return wishes, chosen
 
 
 def _locked_jobs(job_ids: Iterable[str]) -> dict[str, Job]:

@@ -23,13 +23,13 @@ from server.jobs.outlook import Lease
 MOST_FREE = 64
 """A look for somebody free stops at so many, the least loaded first: with more there is no need to choose."""
 
-# The states stand in the text, so that SQLite can use the partial index `job_held`.
+# What has a lease is held; so put, the partial index `job_held` serves.
 _CONNECTED = """
 SELECT session.worker_id, worker.name, session.channel_name, worker.route, session.slots, session.credits,
        session.load, session.is_draining, session.models_offered, session.warm_sha256, worker.labels, session.labels,
        session.vram_mb, session.free_mb, session.cached,
        (SELECT COUNT(*) FROM jobs_job WHERE jobs_job.worker_id = session.worker_id
-        AND jobs_job.state IN ('leased', 'running') AND jobs_job.started_fence <> jobs_job.fence) AS unanswered
+        AND jobs_job.lease_until IS NOT NULL AND jobs_job.started_fence <> jobs_job.fence) AS unanswered
 FROM dispatch_workersession AS session JOIN dispatch_worker AS worker ON worker.id = session.worker_id
 WHERE session.closed_at IS NULL AND session.lease_until > %s AND worker.state = 'active'"""
 _WITH_ROOM = f"""

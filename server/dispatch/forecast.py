@@ -6,6 +6,7 @@ who serves which kind of job; this process's answers are read from there, so a s
 Flow: 3 dispatch
 """
 
+import time
 from collections.abc import Mapping
 from datetime import datetime
 from itertools import pairwise
@@ -14,14 +15,18 @@ from django.db import transaction
 
 from inference.contract import Stage
 from server.core.effects import Change
-from server.core.job import HELD_STATES
 from server.core.pace import Pace, Service
 from server.core.scheduler import Candidate, Demand, Model, can_serve, model_for
 from server.dispatch.models import Worker, WorkerPace
 from server.jobs.models import Job, JobEvent
+from server.jobs.selectors import held_jobs
+
+FRESH_SECONDS = 10.0
 
 _services: Mapping[str, Service] = {}
 _paces: Mapping[tuple[str, str], Pace] = {}
+_running: Mapping[str, tuple[str, str]] = {}
+_read_at = float("-inf")
 
 
 def eta(demand: str, place: int) -> float | None:
@@ -35,17 +40,22 @@ def pace_of(worker_id: str, model: Model | None) -> Pace | None:
     return _paces.get((worker_id, model.sha256)) if model else None
 
 
-def seconds_left(worker_id: str, model_sha256: str, *, stage: Stage, fraction: float) -> float | None:
-    """Seconds to the end of an attempt that is `fraction` (0 to 1) through `stage`, if its pace is known."""
-    pace = _paces.get((worker_id, model_sha256))
+def seconds_left(job_id: str, *, stage: Stage, fraction: float) -> float | None:
+    """Seconds to the end of an attempt that is `fraction` (0 to 1) through `stage`; None when its pace is not known."""
+    pace = _paces.get(_running.get(job_id, ("", "")))
     return round(pace.left(stage, fraction), 1) if pace else None
 
 
 def renew(demands: Mapping[str, Demand], workers: list[Candidate]) -> None:
     """Work the answers out anew: who of the connected `workers` serves which of the queued kinds."""
-    global _services, _paces  # noqa: PLW0603  (what this process knows, replaced as a whole)
-    _paces = {(one.worker_id, one.model_sha256): _value(one) for one in WorkerPace.objects.all()} if workers else {}
-    begun = _begun() if demands else {}
+    global _services, _running  # noqa: PLW0603  (what this process knows, replaced as a whole)
+    _renew_paces()
+    begun: dict[str, list[float | None]] = {}
+    running: dict[str, tuple[str, str]] = {}
+    for job_id, worker_id, seconds, model in held_jobs().values_list("pk", "worker_id", "eta_seconds", "run_model"):
+        begun.setdefault(worker_id, []).append(seconds)
+        running[job_id] = (worker_id, model["sha256"] if model else "")
+    _running = running
     _services = {word: _service(demand, workers, begun) for word, demand in demands.items()}
 
 
@@ -65,6 +75,13 @@ def learn(job_id: str) -> None:
         kept.stages = {str(stage): round(mean, 3) for stage, mean in pace.stages.items()}
         kept.jobs = pace.jobs
         kept.save(update_fields=("stages", "jobs", "measured_at"))
+    forget()
+
+
+def forget() -> None:
+    """Read the paces anew at the next look."""
+    global _read_at  # noqa: PLW0603  (what this process knows)
+    _read_at = float("-inf")
 
 
 def _service(demand: Demand, workers: list[Candidate], begun: Mapping[str, list[float | None]]) -> Service:
@@ -83,12 +100,12 @@ def _service(demand: Demand, workers: list[Candidate], begun: Mapping[str, list[
     )
 
 
-def _begun() -> dict[str, list[float | None]]:
-    found: dict[str, list[float | None]] = {}
-    held = Job.objects.filter(state__in=sorted(HELD_STATES)).order_by()
-    for worker_id, seconds in held.values_list("worker_id", "eta_seconds"):
-        found.setdefault(worker_id or "", []).append(seconds)
-    return found
+def _renew_paces() -> None:
+    global _paces, _read_at  # noqa: PLW0603  (what this process knows, replaced as a whole)
+    now = time.monotonic()
+    if now - _read_at > FRESH_SECONDS:
+        _read_at = now
+        _paces = {(one.worker_id, one.model_sha256): _value(one) for one in WorkerPace.objects.all()}
 
 
 def _stage_seconds(row: Job) -> dict[Stage, float]:

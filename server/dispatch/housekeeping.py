@@ -10,11 +10,12 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from server.core.events import LeaseExpired
-from server.core.job import HELD_STATES, State
+from server.core.job import State
 from server.dispatch.enrolment import tell_watchers
 from server.dispatch.models import WorkerSession
 from server.jobs import services as jobs
 from server.jobs.models import Job
+from server.jobs.selectors import held_jobs
 
 
 @transaction.atomic
@@ -24,7 +25,7 @@ def on_start(*, node: str, is_alone: bool) -> None:
     `is_alone`: this is the only server process, so every open session of another one is dead.
     """
     soon = jobs.now() + timedelta(seconds=settings.POLICY.orphan_seconds)
-    Job.objects.filter(state__in=sorted(HELD_STATES), lease_until__lt=soon).update(lease_until=soon)
+    held_jobs().filter(lease_until__lt=soon).update(lease_until=soon)
     if is_alone:
         _close(WorkerSession.objects.filter(closed_at=None).exclude(node=node))
 
@@ -37,7 +38,7 @@ def expire(*, jump: float = 0.0) -> None:
     if jump:
         put_right(jump)
     at = jobs.now()
-    overdue = Job.objects.filter(state__in=sorted(HELD_STATES), lease_until__lte=at).order_by()
+    overdue = held_jobs().filter(lease_until__lte=at)
     for job_id, fence in list(overdue.values_list("pk", "fence")):
         jobs.record_if_allowed(job_id, LeaseExpired(at=at, fence=fence))
     silent = WorkerSession.objects.filter(closed_at=None, lease_until__lte=at)
@@ -55,9 +56,8 @@ def put_right(jump: float) -> None:
     """
     at = jobs.now()
     until = at + timedelta(seconds=settings.POLICY.lease_seconds)
-    held = Job.objects.filter(state__in=sorted(HELD_STATES))
     alive = WorkerSession.objects.filter(closed_at=None)
-    for leases in (held, alive):
+    for leases in (held_jobs(), alive):
         wrong = leases.filter(lease_until__lte=at) if jump > 0 else leases.filter(lease_until__gt=until)
         wrong.update(lease_until=until)
     if jump < 0:

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Protocol
 
 import structlog
@@ -18,11 +19,12 @@ from django.db import transaction
 from django.utils import timezone
 
 from server.core.effects import Append
+from server.core.events import Progressed, WorkerEvent
 from server.core.job import Job as JobValue
 from server.core.job import State
 from server.core.machine import Refused, advance
 from server.core.reconcile import Hold
-from server.dispatch import dataplane, selectors, sessions, translate
+from server.dispatch import dataplane, forecast, selectors, sessions, translate
 from server.dispatch.deliveries import Delivery, Outcome, deliveries
 from server.dispatch.enrolment import WORKERS_TOPIC
 from server.dispatch.farewells import revoked, superseded
@@ -106,7 +108,7 @@ class Reports:
         value = await self._known(hold)
         if value is None:
             return
-        event = translate.to_event(message, worker_id=self.worker_id, at=timezone.now())
+        event = _foretold(message, translate.to_event(message, worker_id=self.worker_id, at=timezone.now()))
         try:
             after, effects = advance(value, event, settings.POLICY)
             if any(isinstance(effect, Append) for effect in effects):
@@ -259,7 +261,16 @@ def _record(message: translate.Report, *, worker_id: str, session: int, epoch: s
     sessions.insist(worker_id, session)
     if epoch not in {None, current_epoch()}:
         raise JobNotFound
-    return jobs.record(message.job, translate.to_event(message, worker_id=worker_id, at=jobs.now()))
+    event = translate.to_event(message, worker_id=worker_id, at=jobs.now())
+    return jobs.record(message.job, _foretold(message, event))
+
+
+def _foretold(message: translate.Report, event: WorkerEvent) -> WorkerEvent:
+    """What is left by the pace that was measured here counts for more than what the worker thinks."""
+    if not isinstance(event, Progressed):
+        return event
+    seconds = forecast.seconds_left(message.job, stage=event.stage, fraction=event.fraction)
+    return event if seconds is None else replace(event, eta_seconds=seconds)
 
 
 @transaction.atomic

@@ -13,8 +13,8 @@ from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from inference.contract import Grid, PackedVolume, Sequence
-from server.core.job import HELD_STATES, Route, State
 from server.core.job import Job as JobValue
+from server.core.job import Route, State
 from server.core.reconcile import Hold
 from server.core.scheduler import Model
 from server.dispatch.models import Worker, WorkerSession
@@ -22,6 +22,7 @@ from server.imaging.models import Artifact
 from server.imaging.selectors import packed_of
 from server.jobs import rows
 from server.jobs.models import Job
+from server.jobs.selectors import held_jobs
 
 OFFER_FIELDS = ("series_id", "sequence_series_ids", "fence", "attempt", "run_model")
 
@@ -75,7 +76,7 @@ def stops_of(worker_ids: Collection[str]) -> list[tuple[str, Hold]]:
 
 def held_by(worker_id: str) -> QuerySet[Job]:
     """The jobs leased to a worker."""
-    return Job.objects.filter(worker_id=worker_id, state__in=sorted(HELD_STATES))
+    return held_jobs().filter(worker_id=worker_id)
 
 
 def running_attempt(hold: Hold, *, worker_id: str) -> JobValue | None:
@@ -88,7 +89,7 @@ def worker_snapshots() -> list[dict[str, Any]]:
     """Every worker that is not revoked, as the administrator's table shows it."""
     workers = list(Worker.objects.exclude(state=Worker.State.REVOKED).select_related("session"))
     held: dict[str, list[Job]] = {}
-    for job in Job.objects.filter(state__in=sorted(HELD_STATES)):
+    for job in held_jobs():
         held.setdefault(job.worker_id or "", []).append(job)
     now = timezone.now()
     return [_worker_snapshot(worker, held.get(worker.id, []), now) for worker in workers]
@@ -98,7 +99,7 @@ def snapshots_of(worker_ids: Collection[str]) -> list[dict[str, Any]]:
     """These workers, as the table shows them."""
     workers = list(Worker.objects.filter(pk__in=worker_ids).select_related("session"))
     held: dict[str, list[Job]] = {}
-    for job in Job.objects.filter(state__in=sorted(HELD_STATES), worker_id__in=worker_ids):
+    for job in held_jobs().filter(worker_id__in=worker_ids):
         held.setdefault(job.worker_id or "", []).append(job)
     now = timezone.now()
     return [_worker_snapshot(worker, held.get(worker.id, []), now) for worker in workers]
@@ -123,8 +124,8 @@ def models_of(session: WorkerSession) -> tuple[Model, ...]:
 
 
 def unanswered() -> QuerySet[Job]:
-    """The offers that nobody has answered. One that is held and has not started is leased; so put, an index serves."""
-    return Job.objects.filter(state__in=sorted(HELD_STATES)).exclude(started_fence=F("fence")).order_by()
+    """The offers that nobody has answered: what is held and has not started is leased."""
+    return held_jobs().exclude(started_fence=F("fence"))
 
 
 def offer_of(row: Job, artifacts: Mapping[str, Artifact]) -> Offer:

@@ -5,18 +5,17 @@ Flow: 3 dispatch
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
-from django.db.models import Q
-
-from server.core.job import Route, State, WaitingReason
-from server.core.scheduler import in_order, waiting_reason
+from server.core.job import Route, WaitingReason
+from server.core.scheduler import Waiting, in_order, waiting_reason
 from server.dispatch import candidates, forecast
 from server.jobs import lines, rows, services
-from server.jobs.models import Job
+from server.jobs.models import Rank
 
 AT_ONCE = 250
 """How many jobs one transaction tells a new reason: the database is nobody else's meanwhile."""
-SHOWN = 50
+SHOWN = 20
 """How many of those who are next on each route are told when they move up; the others see it when they look."""
 
 
@@ -35,26 +34,31 @@ def look_around() -> Standings:
     at = services.now()
     workers = [worker.seen for worker in candidates.present(at)] if demands else []
     forecast.renew(demands, workers)
-    if not demands:
-        return Standings()
     is_behind = False
     for word, demand in demands.items():
         is_behind |= _tell(word, waiting_reason(demand, workers))
-    heads = [rows.waiting_of(row) for row in lines.heads(demands, each=SHOWN)]
-    used = lines.used_by((wish.user_id for wish in heads), at=at)
     places: dict[str, tuple[int, float | None]] = {}
     for route in Route:
-        own = [wish for wish in heads if wish.demand.route is route]
-        for place, wish in enumerate(in_order(own, at=at, used=used)[:SHOWN], start=1):
+        words = [word for word, demand in demands.items() if demand.route is route]
+        for place, wish in enumerate(_first(words, at), start=1):
             places[wish.job_id] = (place, forecast.eta(rows.demand_word(wish.demand), place))
     return Standings(places=places, is_behind=is_behind)
 
 
+def _first(words: list[str], at: datetime) -> list[Waiting]:
+    """Those who are next on a route, in order."""
+    found: list[Waiting] = []
+    for rank in Rank.values if words else ():
+        found += [rows.waiting_of(row) for row in lines.heads(words, rank=rank, each=SHOWN)]
+        if len(found) >= SHOWN:
+            break
+    used = lines.used_by({wish.user_id for wish in found}, at=at)
+    return in_order(found, at=at, used=used)[:SHOWN]
+
+
 def _tell(word: str, reason: WaitingReason) -> bool:
     """Let the jobs of one kind say the reason, some at a time; True when some are left."""
-    others = Q(waiting_reason__in=sorted(set(WaitingReason) - {reason})) | Q(waiting_reason=None)
-    wrong = Job.objects.filter(others, state=State.QUEUED, demand=word).order_by()
-    ids = list(wrong.values_list("pk", flat=True)[: AT_ONCE + 1])
+    ids = lines.saying_otherwise(word, reason, limit=AT_ONCE + 1)
     if ids:
         services.note_waiting(ids[:AT_ONCE], reason)
     return len(ids) > AT_ONCE

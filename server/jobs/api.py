@@ -88,19 +88,22 @@ def job(request: HttpRequest, job_id: str) -> HttpResponse:
 
 @router.get("/jobs/{job_id}/events", response=EventsOut, summary="What happened since, by long-poll")
 async def events(request: HttpRequest, job_id: str, since: int = Query(0, ge=0), wait: float = Query(0.0, ge=0)) -> Any:
-    """Every durable change after `since`, in order; waits up to `wait` seconds (at most 20) for the first."""
+    """Every durable change after `since`, in order; waits up to `wait` seconds (at most 20) for the first.
+
+    `recovered` is false, and nothing is listed, when the log no longer reaches back to `since`: read the job anew.
+    """
     await sync_to_async(selectors.job_for)(request.auth, job_id)
     seconds = min(wait, settings.LIMITS.long_poll_seconds)
     found = await wait_for(job_id, lambda: sync_to_async(_happened)(job_id, since), seconds=seconds)
     epoch = await sync_to_async(current_epoch)()
-    return JsonResponse({"epoch": epoch, "seq": found[-1]["seq"] if found else since, "events": found or []})
+    return JsonResponse({"epoch": epoch, **(found or {"seq": since, "recovered": True, "events": []})})
 
 
 @router.post("/jobs/{job_id}/cancel/", response={202: JobOut}, summary="Cancel")
 def cancel(request: HttpRequest, job_id: str) -> HttpResponse:
     """Ends in `cancelled`, unless the job has ended before."""
     selectors.job_for(request.auth, job_id)
-    services.cancel(job_id)
+    services.cancel(job_id, by=request.auth)
     return JsonResponse(_current(job_id), status=202)
 
 
@@ -157,13 +160,17 @@ def _ended(job_id: str) -> selectors.Snapshot | None:
     return snapshot if State(snapshot["state"]).is_final else None
 
 
-def _happened(job_id: str, since: int) -> list[dict[str, Any]] | None:
-    found = [
+def _happened(job_id: str, since: int) -> dict[str, Any] | None:
+    events = [
         {"seq": event.seq, "type": event.kind, "at": event.at.isoformat(), "job": event.payload}
         for event in selectors.events_since(job_id, since)
     ]
+    newest = events[-1]["seq"] if events else selectors.positions([job_id])[job_id][1]
     _let_go()
-    return found or None
+    if newest <= since:
+        return None
+    is_whole = len(events) == newest - since
+    return {"seq": newest, "recovered": is_whole, "events": events if is_whole else []}
 
 
 def _let_go() -> None:

@@ -96,10 +96,10 @@ class Job(models.Model):
                 condition=Q(state="queued"),
                 name="job_lines",
             ),
-            models.Index(fields=("demand", "waiting_reason"), condition=Q(state="queued"), name="job_reasons"),
-            models.Index(fields=("lease_until",), condition=Q(state__in=["leased", "running"]), name="job_leases"),
+            models.Index(fields=("demand", "waiting_reason", "id"), condition=Q(state="queued"), name="job_reasons"),
+            models.Index(fields=("lease_until",), condition=Q(lease_until__isnull=False), name="job_leases"),
             models.Index(fields=("finished_at",), name="job_finished"),
-            models.Index(fields=("worker_id",), condition=Q(state__in=["leased", "running"]), name="job_held"),
+            models.Index(fields=("worker_id",), condition=Q(lease_until__isnull=False), name="job_held"),
             models.Index(fields=("worker_id",), condition=Q(is_stop_pending=True), name="job_to_stop"),
         )
 

@@ -73,8 +73,9 @@ class EventOut(Schema):
 
 
 class EventsOut(Schema):
-    """What happened; `seq` is where to go on from."""
+    """What happened; `seq` is where to go on from. Not `recovered`: the log was trimmed, read the job anew."""
 
     epoch: str
     seq: int
+    recovered: bool = True
     events: list[EventOut]

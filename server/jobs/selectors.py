@@ -1,15 +1,16 @@
 """Jobs as a user may see them, and as watchers follow them."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Count, QuerySet
+from django.db.models import QuerySet
 from django.utils import timezone
 
-from server.core.job import OPEN_STATES, State
+from server.core.job import HELD_STATES, OPEN_STATES, State
 from server.imaging.models import Mask
 from server.imaging.selectors import mask_of, studies_for
 from server.jobs import lines, outlook
@@ -58,10 +59,20 @@ def open_jobs() -> QuerySet[Job]:
     return Job.objects.filter(state__in=sorted(OPEN_STATES)).order_by("created_at", "id")
 
 
+def held_jobs() -> QuerySet[Job]:
+    """Every job that is leased or running, in no order.
+
+    Those are the ones with a lease. It is said as well because SQLite finds a partial index only by a condition
+    without parameters.
+    """
+    return Job.objects.filter(state__in=sorted(HELD_STATES), lease_until__isnull=False).order_by()
+
+
 def open_jobs_by_state() -> dict[str, int]:
     """How many jobs are queued, leased and running."""
-    counted = open_jobs().order_by().values_list("state").annotate(Count("pk"))
-    return dict.fromkeys(sorted(OPEN_STATES), 0) | dict(counted)
+    queued = Job.objects.filter(state=State.QUEUED).order_by().count()
+    held = Counter(str(state) for state in held_jobs().values_list("state", flat=True))
+    return dict.fromkeys(sorted(OPEN_STATES), 0) | held | {str(State.QUEUED): queued}
 
 
 def snapshot(job: Job, *, standing: Standing | None = None) -> Snapshot:

@@ -15,8 +15,8 @@ from django.utils import timezone
 from server.audit import services as audit
 from server.core.effects import Append, Change, Effect, Seek
 from server.core.events import CancelRequested, Event, Leased
-from server.core.job import HELD_STATES, State, WaitingReason
 from server.core.job import Job as JobValue
+from server.core.job import State, WaitingReason
 from server.core.machine import Refused, advance
 from server.imaging.models import Series
 from server.jobs import lines, outbox, outlook, rows, selectors
@@ -80,8 +80,10 @@ def record_on(
     return after
 
 
-def cancel(job_id: str) -> JobValue:
+@transaction.atomic
+def cancel(job_id: str, *, by: Any = None) -> JobValue:
     """A user no longer wants the result. A job that has ended stays as it is."""
+    audit.note(actor=audit.actor_of(by), action="job.cancel", job=job_id)
     return record(job_id, CancelRequested(at=now()))
 
 
@@ -89,7 +91,7 @@ def cancel(job_id: str) -> JobValue:
 def renew(*, worker_id: str, holds: Mapping[str, int], until: datetime) -> set[str]:
     """Lengthen the leases of `holds` (job id to fence) and answer the jobs that are no longer this worker's."""
     kept: set[str] = set()
-    held = Job.objects.filter(worker_id=worker_id, state__in=sorted(HELD_STATES), pk__in=list(holds))
+    held = selectors.held_jobs().filter(worker_id=worker_id, pk__in=list(holds))
     for job_id, fence in held.values_list("pk", "fence"):
         if holds[job_id] == fence:
             kept.add(job_id)

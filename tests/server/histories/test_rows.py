@@ -12,8 +12,8 @@ from tests.server.histories.conftest import Stage
 from tests.server.histories.lab import Lab
 from tests.server.histories.world import World
 
-QUEUED = 40
-STORM = 40
+QUEUED = 24
+STORM = 24
 
 
 def at_work(world: World, number: int = 0) -> Lab:

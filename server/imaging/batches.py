@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, transaction
-from django.db.models import Q
+from django.db.models import Count, Q
 from django.utils import timezone
 
 from server.core.errors import Problem
@@ -58,12 +58,16 @@ def take_if_complete(upload: Upload) -> None:
 
 
 def resume_stale() -> None:
-    """Start again what a process that died has left half read."""
+    """Start again what a process that died has left half read, or not begun to read after the last byte had come."""
     limit = timezone.now() - timedelta(seconds=settings.LIMITS.parser_seconds + _GRACE_SECONDS)
     stale = Q(state=UploadBatch.State.INGESTING, claimed_at__lt=limit)
     for batch_id in UploadBatch.objects.filter(stale).values_list("pk", flat=True):
         if UploadBatch.objects.filter(stale, pk=batch_id).update(state=UploadBatch.State.RECEIVING):
             _start(batch_id)
+    come = Count("uploads", filter=Q(uploads__is_complete=True))
+    for batch in UploadBatch.objects.filter(state=UploadBatch.State.RECEIVING).annotate(come=come):
+        if batch.come >= batch.count:
+            _start(batch.pk)
 
 
 def read_in(batch_id: str) -> None:

@@ -221,6 +221,17 @@ def test_a_batch_whose_reader_died_is_read_again(client):
     assert answer["state"] == "done"
 
 
+def test_a_batch_whose_server_died_right_after_the_last_byte_is_read(client):
+    """The bytes count once the offset has moved; who should have begun to read them is gone."""
+    url = begin(client)
+    storage.path_of(Upload.objects.get().path).write_bytes(SCAN)
+    Upload.objects.update(offset=len(SCAN), is_complete=True)
+
+    answer = client.get(f"/api/mri/uploads/batches/{url.rsplit('/', 1)[1]}/").json()
+
+    assert answer["state"] == "done"
+
+
 def test_the_bytes_of_a_batch_are_dropped_once_it_is_stored(client, data_dir):
     url = begin(client)
     send(client, url, SCAN, offset=0)

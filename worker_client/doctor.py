@@ -23,21 +23,25 @@ from rich.table import Table
 from rich.text import Text
 
 from inference.models.registry import Registry
+from worker_client.address import sync_url
+from worker_client.answers import Answer
 from worker_client.compose import find_device, profile_of, route_of
 from worker_client.config import GIB, WorkerConfig
 from worker_client.errors import HomeBusy, SetUpError
+from worker_client.fallback import SyncLine, SyncRefused
 from worker_client.home import Home, Identity
-from worker_client.http import http_client, uses_proxy
+from worker_client.http import http_client, transfer_client, uses_proxy
 from worker_client.link import Route
 from worker_client.outbox import Outbox
 from worker_client.profile import Profile
-from worker_client.signin import sign_in_once
+from worker_client.signin import SignedIn, SignInFailed, sign_in_once
 from worker_client.telemetry import Device, Meter
 
 CLOCK_TOLERANCE_SECONDS = 60.0
 LEAST_FREE_DISK_BYTES = 2 * GIB
 LEAST_FREE_MEMORY_BYTES = 3 * GIB
 SIGN_IN_SECONDS = 20.0
+OLD_KEY_DAYS = 120.0
 
 _SIGNS = {"ok": "[green]✓[/]", "note": "[yellow]![/]", "bad": "[red]✗[/]"}
 
@@ -71,7 +75,9 @@ async def examine(config: WorkerConfig) -> list[Finding]:
     except SetUpError as error:
         return [*findings, Finding("enrolment", "bad", str(error))]
     findings.append(Finding("enrolment", "ok", f"{identity.name} ({identity.worker_id}) with {identity.server}"))
-    findings += [await asyncio.to_thread(check_disk, home), check_proxy(identity)]
+    findings += [check_key(identity, now=time.time())]
+    findings += [await asyncio.to_thread(check_disk, home), await asyncio.to_thread(check_outbox, home)]
+    findings += [check_proxy(identity)]
     for check in (check_name, check_server):
         found = await asyncio.to_thread(check, identity)
         findings += found
@@ -79,7 +85,8 @@ async def examine(config: WorkerConfig) -> list[Finding]:
             return findings
     if device is not None:
         profile = profile_of(identity, config=config, device=device, meter=meter)
-        findings += await check_sign_in(home, route=route_of(identity), profile=profile)
+        async with transfer_client(identity.server, ca_file=identity.ca_file) as client:
+            findings += await check_sign_in(home, route=route_of(identity), profile=profile, client=client)
     return findings
 
 
@@ -105,11 +112,33 @@ def check_models(config: WorkerConfig) -> Finding:
 
 
 def check_disk(home: Home) -> Finding:
-    """Whether there is room for inputs and masks, and what waits to be delivered."""
+    """Whether there is room for inputs and masks."""
     free = shutil.disk_usage(home.path).free
-    waiting = len(list(home.outbox.glob("[!.]*"))) if home.outbox.is_dir() else 0
-    sentence = f"{free / GIB:.1f} GB free in {home.path}; {waiting} answers wait to be delivered"
-    return Finding("disk", "bad" if free < LEAST_FREE_DISK_BYTES else "ok", sentence)
+    sentence = f"{free / GIB:.1f} GB free in {home.path}"
+    if free < LEAST_FREE_DISK_BYTES:
+        return Finding("disk", "bad", f"{sentence}; the worker needs {LEAST_FREE_DISK_BYTES / GIB:.0f} GB.")
+    return Finding("disk", "ok", sentence)
+
+
+def check_outbox(home: Home) -> Finding:
+    """What waits to be delivered, and what cannot be."""
+    outbox = Outbox(home.outbox)
+    waiting, damaged = outbox.waiting(), outbox.damaged()
+    sentence = f"{waiting} answers wait to be delivered"
+    if damaged:
+        return Finding("outbox", "note", f"{sentence}; {damaged} are damaged and were set aside in {home.outbox}")
+    return Finding("outbox", "ok", sentence)
+
+
+def check_key(identity: Identity, *, now: float) -> Finding:
+    """How old the key is. The server asks for a new one in time; one that stays old was not asked for."""
+    days = max(0.0, now - identity.made_at) / 86400.0
+    sentence = f"made {days:.0f} days ago"
+    if identity.next_key is not None:
+        return Finding("key", "note", f"{sentence}; a newer one waits until the server has taken it")
+    if days > OLD_KEY_DAYS:
+        return Finding("key", "note", f"{sentence}; replace it with run --rotate-after {OLD_KEY_DAYS:.0f}")
+    return Finding("key", "ok", sentence)
 
 
 # ── the way to the server ───────────────────────────────────────────────────────────────────────────────────────
@@ -122,7 +151,7 @@ def check_proxy(identity: Identity) -> Finding:
     if proxy is None or not uses_proxy(identity.server) or proxy_bypass(parts.hostname or ""):
         return Finding("proxy", "ok", "none; connections go straight to the server")
     # A proxy's address may hold a password.
-    return Finding("proxy", "note", f"through {urlsplit(proxy).hostname}; it must allow WebSockets")
+    return Finding("proxy", "note", f"through {urlsplit(proxy).hostname}; without WebSockets it takes a minute longer")
 
 
 def check_name(identity: Identity) -> list[Finding]:
@@ -151,18 +180,48 @@ def check_server(identity: Identity) -> list[Finding]:
     return [Finding("server", "ok", f"answers in {seconds * 1000:.0f} ms, {tls}")]
 
 
-async def check_sign_in(home: Home, *, route: Route, profile: Profile) -> list[Finding]:
-    """Whether the server takes this worker's key, and what time it has. Not tried while the worker is running."""
+async def check_sign_in(home: Home, *, route: Route, profile: Profile, client: httpx.AsyncClient) -> list[Finding]:
+    """Whether the server takes this worker's key, by which way, and what time it has.
+
+    Not tried while the worker is running. One way is enough to work; the other is worth a note.
+    """
     try:
         with home.locked():
             answers = await asyncio.to_thread(Outbox(home.outbox).open)
-            signed_in = await sign_in_once(route, profile, answers=answers, seconds=SIGN_IN_SECONDS)
+            return await _sign_in(route, profile, answers=answers, client=client)
     except HomeBusy:
         return [Finding("sign-in", "note", "not tried, since the worker is running from this folder")]
-    except SetUpError as error:
-        return [Finding("sign-in", "bad", str(error))]
+
+
+async def _sign_in(
+    route: Route, profile: Profile, *, answers: tuple[Answer, ...], client: httpx.AsyncClient
+) -> list[Finding]:
+    try:
+        signed_in = await sign_in_once(route, profile, answers=answers, seconds=SIGN_IN_SECONDS)
+    except SignInFailed as failed:
+        if failed.is_refused:
+            return [Finding("sign-in", "bad", str(failed))]
+        try:
+            signed_in = await sign_in_once(route, profile, answers=answers, seconds=SIGN_IN_SECONDS, client=client)
+        except SetUpError:
+            return [Finding("sign-in", "bad", str(failed)), *await check_fallback(route, client=client)]
+        way = Finding("WebSocket", "note", f"{failed} The worker goes over HTTPS instead.")
+        return [way, *_welcome(signed_in, way="over HTTPS")]
+    return [*_welcome(signed_in, way="by WebSocket"), *await check_fallback(route, client=client)]
+
+
+def _welcome(signed_in: SignedIn, *, way: str) -> list[Finding]:
     clock = check_clock(server_time=signed_in.server_time, now=time.time())
-    return [Finding("sign-in", "ok", f"welcome, session {signed_in.session}"), clock]
+    return [Finding("sign-in", "ok", f"welcome {way}, session {signed_in.session}"), clock]
+
+
+async def check_fallback(route: Route, *, client: httpx.AsyncClient) -> list[Finding]:
+    """Whether the conversation could go over HTTPS, should a proxy ever stop WebSockets."""
+    try:
+        await SyncLine(client, sync_url(route.url), luck=lambda: 0.0).open()
+    except SyncRefused as refused:
+        return [Finding("fall-back", "note", f"HTTPS cannot take the place of the WebSocket ({refused})")]
+    return [Finding("fall-back", "ok", "HTTPS can take the place of the WebSocket")]
 
 
 def check_clock(*, server_time: float, now: float) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -39,9 +40,11 @@ def http_client(server: str, *, ca_file: Path | None) -> httpx.Client:
 
 
 def transfer_client(server: str, *, ca_file: Path | None) -> httpx.AsyncClient:
-    """A client for the data plane."""
+    """A client for the data plane and the fall-back."""
     return httpx.AsyncClient(
         headers=_HEADERS,
+        # A worker has no use for cookies, and the server takes one for the mark of a browser.
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         timeout=_TIMEOUT,
         verify=tls_context(server, ca_file=ca_file) or True,
         trust_env=uses_proxy(server),

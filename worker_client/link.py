@@ -43,7 +43,7 @@ T = TypeVar("T")
 class Link:
     """The connection that is, or the wait for the next one. `luck` is uniform in 0 to 1.
 
-    Without a `client` there is no other way than the WebSocket.
+    Without a `client` there is no other way than the WebSocket. `way` is the one that is tried first.
     """
 
     def __init__(
@@ -53,13 +53,14 @@ class Link:
         client: httpx.AsyncClient | None = None,
         patience_seconds: float = PATIENCE_SECONDS,
         look_again_seconds: float = LOOK_AGAIN_SECONDS,
+        way: Way = "websocket",
         luck: Callable[[], float] = random.random,
     ) -> None:
         self._route = route
         self._client = client
         self._luck = luck
         self._look_again_seconds = look_again_seconds
-        self._ways = Ways(patience_seconds=patience_seconds)
+        self._ways = Ways(patience_seconds=patience_seconds, is_blocked=way == "https")
         self._backoff = Backoff()
         self._outgoing: Outgoing | None = None
         self._is_over = asyncio.Event()
@@ -67,7 +68,7 @@ class Link:
         self._trying: asyncio.Task[Any] | None = None
         self._look_now = asyncio.Event()
         self._search: asyncio.Task[Found] | None = None
-        self._way: Way = "websocket"
+        self._way = way
 
     @property
     def way(self) -> Way:

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import httpx
+
 from worker_client.actions import Send
 from worker_client.answers import Answer
 from worker_client.comeback import Verdict
@@ -18,7 +20,11 @@ from worker_client.session import Session
 
 
 class SignInFailed(SetUpError):
-    """The server was reached and did not say welcome."""
+    """The server did not say welcome. `is_refused`: it was reached, and said why."""
+
+    def __init__(self, sentence: str, *, is_refused: bool = False) -> None:
+        self.is_refused = is_refused
+        super().__init__(sentence)
 
 
 @dataclass(frozen=True)
@@ -29,12 +35,19 @@ class SignedIn:
     server_time: float
 
 
-async def sign_in_once(route: Route, profile: Profile, *, answers: Iterable[Answer], seconds: float) -> SignedIn:
-    """Sign in and out again. What is owed is listed, so that the server does not give those jobs to others.
+async def sign_in_once(
+    route: Route,
+    profile: Profile,
+    *,
+    answers: Iterable[Answer],
+    seconds: float,
+    client: httpx.AsyncClient | None = None,
+) -> SignedIn:
+    """Sign in and out again; over HTTPS when there is a `client` for it.
 
-    Raises SignInFailed.
+    What is owed is listed, so that the server does not give those jobs to others. Raises SignInFailed.
     """
-    link = Link(route)
+    link = Link(route, client=client, way="websocket" if client is None else "https")
     visitor = _Visitor(link, Session(profile, answers=answers))
     try:
         async with asyncio.timeout(seconds):
@@ -42,7 +55,8 @@ async def sign_in_once(route: Route, profile: Profile, *, answers: Iterable[Answ
     except TimeoutError as error:
         raise SignInFailed(f"The server did not say welcome within {seconds:.0f} s.") from error
     if visitor.welcome is None:
-        raise SignInFailed(f"The server did not say welcome: {visitor.refusal or 'the connection could not be made'}.")
+        why = visitor.refusal or "the connection could not be made"
+        raise SignInFailed(f"The server did not say welcome: {why}.", is_refused=bool(visitor.refusal))
     return SignedIn(session=visitor.welcome.session, server_time=visitor.server_time)
 
 
@@ -62,7 +76,7 @@ class _Visitor:
     def received(self, message: FromServer) -> None:
         if isinstance(message, Welcome):
             self.welcome = message
-            self._link.send(Bye(code=1000, reason="only looking", reconnect=False))
+            self._link.send(Bye(id=2, code=1000, reason="only looking", reconnect=False))  # hello was 1
             self._link.hang_up(1000, "only looking")
         elif isinstance(message, Challenge):
             self.server_time = message.server_time

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -194,10 +195,8 @@ def test_a_power_cut_leaves_a_key_that_the_server_may_know(home, monkeypatch, st
     with monkeypatch.context() as patched:
         patched.setattr(disk.os, "fsync", count(os.fsync))
         patched.setattr(Path, "replace", count(Path.replace))
-        try:
+        with contextlib.suppress(PowerCut):
             (home.adopt_next_key if step == "adopt" else home.make_next_key)()
-        except PowerCut:
-            pass
 
     after = home.identity()
     keys = {public_text(after.key)} | ({public_text(after.next_key)} if after.next_key else set())

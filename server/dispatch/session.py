@@ -34,6 +34,8 @@ from worker_client.protocol.errors import CloseCode, ProtocolError, UnknownType
 log = structlog.get_logger(__name__)
 
 PING_SECONDS = 10.0
+SLOW_SECONDS = 25.0
+"""A worker that answers no ping for so long does not read, and Daphne would keep what is said to it without bounds."""
 LOOK_SECONDS = 2.0
 """How often the rows are asked what a lost poke would have said."""
 
@@ -50,6 +52,7 @@ class Session:
         self._inbox = Inbox()
         self._heard_at = time.monotonic()
         self._ping_at = self._look_at = 0.0
+        self._unread_since: float | None = None
         self._probed_by = ""
         self._epoch = ""
         self._rtt_ms: float | None = None
@@ -152,6 +155,8 @@ class Session:
     async def _keep_up(self) -> None:
         """Ask the worker whether it is there, and the rows whether a poke was lost, each at its time."""
         now = time.monotonic()
+        if self._unread_since is not None and now - self._unread_since > SLOW_SECONDS:
+            raise farewell(CloseCode.TOO_SLOW, "pings are not answered", retry_seconds=5.0)
         if now >= self._ping_at:
             await self._measure_round_trip()
         if now >= self._look_at:
@@ -170,8 +175,10 @@ class Session:
             await self._look()
 
     async def _measure_round_trip(self) -> None:
-        self._ping_at = time.monotonic() + PING_SECONDS
-        await self.line.say(m.Ping(ts=time.monotonic()))
+        now = time.monotonic()
+        self._ping_at = now + PING_SECONDS
+        self._unread_since = self._unread_since or now
+        await self.line.say(m.Ping(ts=now))
 
     async def _answer(self, text: str) -> None:
         try:
@@ -271,6 +278,7 @@ class Session:
         await self.line.say(m.Pong(re=ping.id or None, ts=ping.ts))
 
     async def _take_pong(self, pong: m.Pong) -> None:
+        self._unread_since = None
         self._rtt_ms = round(max(0.0, time.monotonic() - pong.ts) * 1000.0, 1)
         if self._probed_by:
             await wakeups.send(self._probed_by, {"type": "worker.alive"})

@@ -82,6 +82,18 @@ async def test_draining_is_told_and_taken_back(machine, enrolled, lost_pokes):
     await talk.hang_up()
 
 
+async def test_a_worker_that_talks_and_does_not_listen_is_too_slow(machine, enrolled, monkeypatch):
+    monkeypatch.setattr(session, "SLOW_SECONDS", 0.1)
+    monkeypatch.setattr(session, "LOOK_SECONDS", 0.05)
+    talk = await Talk(machine).open()
+    await talk.sign_in(enrolled.pk)
+
+    while (heard := await talk.socket.receive_output(timeout=5))["type"] != "websocket.close":
+        await talk.say(m.Error(code="nothing"))
+
+    assert heard["code"] == 4413
+
+
 async def test_a_worker_drains_itself_and_takes_that_back(machine, enrolled):
     talk = await at_work(machine, enrolled)
     found = []

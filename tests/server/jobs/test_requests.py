@@ -1,5 +1,7 @@
 """From a click to a job: which series is which, what is the same request, who may ask."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -175,3 +177,23 @@ def test_a_click_asks_the_database_a_bounded_number_of_times(reader, four):
     clock = 2 if connection.vendor == "postgresql" else 0  # there the database is asked for the time
     assert len(queries) <= 16 + clock, [query["sql"][:120] for query in queries]
     assert Job.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("key", ["", "one-click"])
+def test_fifty_equal_requests_at_once_are_one_job(key):
+    """Row 23: a double click, and a program that tries again, with and without an Idempotency-Key."""
+    user = a_user("clicker")
+    wish = wish_for(four_series(a_study(user, uid="9.9")))
+
+    def ask(_: int) -> str:
+        try:
+            return request_segmentation(user=user, wish=wish, idempotency_key=key)["id"]
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(max_workers=8) as threads:
+        answers = set(threads.map(ask, range(50)))
+
+    assert answers == {Job.objects.get().pk}
+    assert JobEvent.objects.filter(kind="queued").count() == 1

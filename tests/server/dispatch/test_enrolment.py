@@ -6,7 +6,7 @@ from io import StringIO
 
 import pytest
 from django.contrib.auth.models import User
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
 
@@ -101,6 +101,18 @@ def test_the_command_prints_the_token_alone():
     token = out.getvalue().removesuffix("\n")
     assert keys.is_enrol_token(token)
     assert enrol(Machine().application(token)).status_code == 200
+
+
+def test_the_command_binds_a_token():
+    out = StringIO()
+    bound = ("--label", "gpu", "--label", "floor-2", "--network", "10.1.2.3/16", "--needs-approval")
+
+    call_command("enrol_token", "lab-1", *bound, stdout=out)
+
+    token = EnrolToken.objects.get()
+    assert (token.labels, token.network, token.needs_approval) == (["gpu", "floor-2"], "10.1.0.0/16", True)
+    with pytest.raises(CommandError, match="the basement is no network"):
+        call_command("enrol_token", "lab-1", "--network", "the basement", stdout=out)
 
 
 def test_a_revoked_worker_loses_its_jobs_at_once():

@@ -139,7 +139,9 @@ class Conversation:
     async def run(self) -> m.Bye:
         """Serve until there is a reason to part, and answer that reason; the last frame is still to be sent."""
         try:
+            # First the group, then the look: a sign-out since the handshake is in one of the two.
             await self._join(self._own_topic)
+            await self._check_permission()
             while True:
                 await self._serve_once()
                 await self._rest()

@@ -239,6 +239,14 @@ async def test_signing_out_ends_the_sockets_of_that_session_and_no_others():
     assert (bye.code, bye.reconnect) == (4501, False)
 
 
+async def test_who_signed_out_during_the_handshake_is_not_let_in():
+    library = FakeLibrary(user=None)
+    async with Socket(library) as socket:
+        bye = await socket.parted()
+
+    assert (bye.code, bye.reconnect) == (4501, False)
+
+
 async def test_a_poke_at_the_user_looks_at_the_permissions_at_once():
     library = FakeLibrary()
     async with Socket(library) as socket:

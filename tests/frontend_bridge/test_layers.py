@@ -12,6 +12,7 @@ import pytest
 from channels.layers import InMemoryChannelLayer, channel_layers
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import User
+from django.test import Client
 
 from frontend_bridge import reading
 from frontend_bridge.consumers import SegmentationConsumer
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 VIEWERS = 6
 CHANGES = 40
 SECONDS = 20.0
+CONNECTIONS = 100
 QUICK = Rhythm(position_seconds=0.2, group_seconds=600.0)
 
 
@@ -69,17 +71,19 @@ def redis_layer(kind: str, url: str, **options: Any) -> Any:
     return {"core": RedisChannelLayer, "pubsub": RedisPubSubChannelLayer}[kind](hosts=hosts, **options)
 
 
-def socket_of(user: User) -> WebsocketCommunicator:
+def socket_of(browser: Client) -> WebsocketCommunicator:
     """A signed-in socket that looks at its position five times a second."""
     socket = WebsocketCommunicator(SegmentationConsumer.as_asgi(rhythm=QUICK), PATH)
-    socket.scope |= {"user": user, "session": type("Session", (), {"session_key": "k"})(), "client": ["10.0.0.1", 1]}
+    socket.scope |= {"user": User.objects.get(), "session": browser.session, "client": ["10.0.0.1", 1]}
     return socket
 
 
-async def watch(viewer: Viewer, user: User, *, until: int) -> None:
+async def watch(viewer: Viewer, browser: Client, *, until: int) -> None:
     """Follow to the change `until`, over as many connections as it takes."""
-    while viewer.seq < until:
-        socket = socket_of(user)
+    for _ in range(CONNECTIONS):
+        if viewer.seq >= until:
+            return
+        socket = await in_thread(socket_of)(browser)
         accepted, _ = await socket.connect(timeout=SECONDS)
         assert accepted
         await socket.send_to(text_data=json.dumps(viewer.asks()))
@@ -92,12 +96,12 @@ async def watch(viewer: Viewer, user: User, *, until: int) -> None:
             await socket.disconnect()
 
 
-async def follow_all(user: User, topic: str, *, beside: Any = None) -> list[Viewer]:
+async def follow_all(browser: Client, topic: str, *, beside: Any = None) -> list[Viewer]:
     """Every viewer follows while the log grows; `beside` happens in the middle."""
     viewers = [Viewer(topic) for _ in range(VIEWERS)]
     async with asyncio.TaskGroup() as tasks:
         for viewer in viewers:
-            tasks.create_task(watch(viewer, user, until=CHANGES))
+            tasks.create_task(watch(viewer, browser, until=CHANGES))
         for change in range(CHANGES):
             await in_thread(append)(topic, kind="series.added", payload={"series": f"S{change}"})
             if beside is not None and change == CHANGES // 2:
@@ -125,13 +129,16 @@ async def _as_before() -> AsyncIterator[None]:
 
 
 @pytest.fixture
-def doctor() -> User:
-    return a_user("doctor")
+def doctor() -> Client:
+    """A doctor who is signed in."""
+    browser = Client()
+    browser.force_login(a_user("doctor"))
+    return browser
 
 
 @pytest.fixture
-def topic(doctor: User) -> str:
-    return f"study:{a_study(doctor).pk}"
+def topic(doctor: Client) -> str:
+    return f"study:{a_study(User.objects.get()).pk}"
 
 
 async def test_a_layer_that_loses_doubles_and_shuffles_hides_nothing(quick, doctor, topic):

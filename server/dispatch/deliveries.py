@@ -67,8 +67,14 @@ class Deliveries:
         if task is None:
             task = asyncio.create_task(_settle_holding_on(delivery))
             self._settling[delivery.hold] = task
-            task.add_done_callback(lambda _: self._settling.pop(delivery.hold, None))
+            task.add_done_callback(lambda done: self._ended(delivery.hold, done))
         return await asyncio.shield(task)
+
+    def _ended(self, hold: Hold, task: asyncio.Task[Outcome]) -> None:
+        self._settling.pop(hold, None)
+        # Looked at: a failure that nobody waits for any more is no news, since the worker says its result again.
+        if not task.cancelled():
+            task.exception()
 
 
 deliveries = Deliveries()

@@ -11,7 +11,7 @@ FAST_TESTS := tests --ignore=tests/system --ignore=tests/browser
 NPM := PATH="$(CURDIR)/.venv/bin:$$PATH" npm --prefix frontend_bridge/web
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo test check lint fast-tests web-tests bench bench-dispatch bench-peers bench-queue bench-crowd bench-scale bench-inference screenshots lock flow docs clean chaos faults histories
+.PHONY: help setup demo scale-demo test check lint fast-tests web-tests bench bench-dispatch bench-peers bench-queue bench-crowd bench-scale bench-inference screenshots lock flow docs clean chaos faults histories fuzz
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -21,6 +21,9 @@ setup:  ## virtual environment, packages, browser files, tools for the tests
 
 demo: setup  ## server, lab worker and a simulated patient, until Ctrl-C (HOST, PORT, DATA_DIR)
 	@exec $(VENV_PYTHON) tools/demo.py --host $(HOST) --port $(PORT) --data-dir $(DATA_DIR)
+
+scale-demo: setup  ## two servers, PostgreSQL, Redis, three workers, nginx where it is, until Ctrl-C (PORT)
+	@exec $(VENV_PYTHON) tools/scale_demo.py --port $(PORT)
 
 test: setup web-tests  ## every test
 	@$(VENV_PYTHON) -m pytest tests
@@ -61,11 +64,14 @@ bench-scale: setup  ## 500 watchers of one job; two servers against one
 bench-inference: setup  ## the whole demo analysis beside the network's own time
 	@$(VENV_PYTHON) -m benchmarks.analysis
 
+fuzz: setup  ## ask the API what its own document promises, many times (FUZZ_EXAMPLES)
+	@FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-200} $(VENV_PYTHON) -m pytest tests/security/test_document.py -q
+
 chaos: setup  ## random faults for MINUTES by SEED, SCALED=1 with Redis and PostgreSQL; the last line counts losses
 	@$(VENV_PYTHON) tools/chaos.py --seed $(SEED) --minutes $(MINUTES) $(if $(SCALED),--scaled)
 
 faults: setup  ## every row of the fault catalogue with real processes (slow)
-	@$(VENV_PYTHON) -m pytest tests/system/faults -m "faults or not faults"
+	@$(VENV_PYTHON) -m pytest tests/system/faults tests/server/histories -m "faults or not faults"
 
 histories: setup  ## many random histories of the real services on a fake clock
 	@HISTORIES=$(HISTORIES) $(VENV_PYTHON) -m pytest tests/server/histories

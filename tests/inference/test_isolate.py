@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import subprocess
 import sys
 import threading
@@ -279,3 +280,30 @@ def test_closing_ends_the_child(sandbox):
 
     assert not child.is_running()
     assert not box.alive
+
+
+def test_a_parent_that_stood_still_does_not_take_a_full_pipe_for_silence(sandbox, monkeypatch):
+    """After a stop of the worker the wait had run out, although the child had spoken every second."""
+    box = sandbox("slow")
+    box.start()
+    child = box._child
+    assert child is not None
+
+    class WokenUp:
+        """The first wait is over at once, as after a stop; the words of the child come a moment later."""
+
+        waits = 0
+
+        def put(self, line: bytes) -> None:
+            """What the child says meanwhile."""
+
+        def get(self, timeout: float) -> bytes:
+            self.waits += 1
+            if self.waits == 1:
+                raise queue.Empty
+            return b'{"t":"alive"}\n'
+
+    monkeypatch.setattr(child, "_said", WokenUp())
+
+    assert child._next_line(14.0) is not None
+    assert box.alive

@@ -1,8 +1,9 @@
 /**
  * One WebSocket that keeps coming back. It knows nothing of topics.
  *
- * Signs in by the page's cookie, or by a fresh ticket on every connection where the page has none. Reconnects with full jitter between 0.5 and 20 s, and at once when the page is seen again, comes back from the
- * cache, or the network returns. Browsers show no WebSocket pings, so it sends its own: every 15 s, answered in 10.
+ * Signs in by the page's cookie, or by a fresh ticket on every connection where the page has none. Reconnects with full
+ * jitter between 0.5 and 20 s, and at once when the page is seen again, comes back from the cache, or the network
+ * returns. Browsers show no WebSocket pings, so it sends its own: every 15 s, answered in 10.
  */
 
 import { readFrame, type ByeFrame, type ClientFrame, type ServerFrame } from "./frames";

@@ -61,12 +61,14 @@ class Demo:
             raise DemoFailed(f"manage.py {arguments[0]} failed:\n{done.stderr[-2000:]}")
         return done.stdout.strip()
 
-    def prepare(self) -> str:
+    def prepare(self, *, has_patient: bool = True) -> str:
         """Database, admin and patient. Answers the admin's password, which a second start keeps."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
         say("  database ...")
         self.manage("migrate", "--verbosity", "0")
         password = self._password()
+        if not has_patient:
+            return password
         say("  demo patient (simulated tumour in template anatomy, not a patient) ...")
         self.manage("make_demo_patient", "--owner", USERNAME)
         return password

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import os
 import signal
 import sys
 
@@ -15,10 +16,12 @@ from tests.worker_client.desk import a_desk, enrolled
 from tests.worker_client.fakes import fake_server
 from worker_client import enrol
 from worker_client.cli import Stopping, main
-from worker_client.config import check_device
+from worker_client.compose import make_box, profile_of
+from worker_client.config import WorkerConfig, check_device, check_labels
 from worker_client.home import Home
 from worker_client.protocol import messages as wire
 from worker_client.protocol.identity import enrol_text
+from worker_client.telemetry import Device, Meter
 
 # ── enrol ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -174,3 +177,39 @@ def test_the_second_signal_ends_at_once():
         stopping()
 
     assert heard == ["drain", 130]
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--slots", "0"], "--slots is 0"),
+        (["--slots", "65"], "1 to 64"),
+        (["--label", "Big GPU"], "--label is 'Big GPU'"),
+        (["--fallback-after", "-1"], "--fallback-after is -1"),
+        (["--cache-gb", "nan"], "--cache-gb is nan"),
+        (["--rotate-after", "-2"], "--rotate-after is -2"),
+    ],
+)
+def test_what_cannot_be_used_is_one_sentence(tmp_path, capsys, words, complaint):
+    assert main(["run", "--home", str(tmp_path), *words]) == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_labels_count_once_and_slots_share_the_cores(tmp_path):
+    config = WorkerConfig(home=tmp_path, slots=2, labels=check_labels(["gpu-24gb", "site.a", "gpu-24gb"]))
+
+    box = make_box(config, home=Home(tmp_path))
+
+    assert config.labels == ("gpu-24gb", "site.a")
+    assert box._threads == max(1, (os.cpu_count() or 1) // 2)
+    assert box._silence_seconds == 14.0
+
+
+def test_hello_names_what_each_model_needs(tmp_path):
+    config = WorkerConfig(home=tmp_path, labels=("site.a",))
+    identity = enrolled(tmp_path / "w", "http://127.0.0.1:1").identity()
+
+    profile = profile_of(identity, config=config, device=Device("cpu", "CPU"), meter=Meter())
+
+    assert profile.caps.labels == ("site.a",)
+    assert all(model.memory_mb > 0 for model in profile.caps.models)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import pytest
 from websockets.datastructures import Headers
@@ -263,3 +264,42 @@ async def test_a_line_on_which_nothing_leaves_any_more_is_cut(monkeypatch):
 
 def test_coming_back_is_the_default():
     assert Session(profile()).closed(code=1006, reason="") == ComeBack()
+
+
+@pytest.mark.parametrize(("code", "is_quick"), [(4408, True), (1000, False)])
+async def test_a_silent_server_gets_no_long_farewell(monkeypatch, code, is_quick):
+    """Closing in order waits for the other side, and fifteen seconds of silence have passed already."""
+    monkeypatch.setattr(link_module, "LAST_WORD_TO_A_SILENT_SERVER_SECONDS", 0.0)
+    monkeypatch.setattr(link_module, "LAST_WORD_SECONDS", 3600.0)
+    outgoing, aborted = Outgoing(), asyncio.Event()
+    socket = SimpleNamespace(transport=SimpleNamespace(abort=aborted.set))
+    outgoing.put(HangUp(code, "nothing was heard for too long"))
+
+    cutting = asyncio.create_task(link_module._cut_late(socket, outgoing))  # type: ignore[arg-type]
+    await asyncio.wait({cutting}, timeout=0.05)
+    cutting.cancel()
+
+    assert aborted.is_set() == is_quick
+
+
+async def test_a_line_that_takes_nothing_ends_before_memory_does():
+    outgoing = Outgoing()
+
+    for number in range(1000):
+        outgoing.put(wire.Error(code="x", detail=str(number)))
+
+    assert await outgoing.get() == HangUp(4413, "too much waits to be said")
+    assert len(outgoing._waiting) < 256
+
+
+async def test_the_servers_own_limit_on_messages_is_kept(caplog):
+    async with fake_server() as server, linked(server.url) as (owner, _):
+        caller = await server.caller()
+        await caller.welcome(limits=wire.Limits(msg=5_000))
+        await caller.hear(wire.Ready)
+
+        owner.link.send(wire.Error(code="x", detail="y" * 6_000))
+        owner.link.send(wire.Ping(ts=2.0))
+
+        assert (await caller.hear(wire.Ping)).ts == 2.0
+    assert "too long" in caplog.text

@@ -28,6 +28,7 @@ DEFAULT_PROGRESS_SECONDS = 0.25
 PREVIEW_SECONDS = 0.5
 TOKEN_SHARE = 0.8
 """Of its life a data token is used; then another is asked for, so that a long upload is never stopped by its age."""
+LEAST_TOKEN_SECONDS = 5.0
 MOST_REMEMBERED = 512
 
 
@@ -81,7 +82,7 @@ class Attempt:
     def use_token(self, token: str, *, seconds: float, at: float) -> None:
         """From now on this token, good for `seconds`."""
         self.token, self.wants_token = token, False
-        self.token_until, self.say_at = at + TOKEN_SHARE * seconds, None
+        self.token_until, self.say_at = at + TOKEN_SHARE * max(seconds, LEAST_TOKEN_SECONDS), None
 
     def due_times(self) -> Iterator[float]:
         """When something has to be said about it next."""

@@ -40,6 +40,8 @@ def load_volume(series: DicomSeries) -> Volume:
             volume = from_highdicom(*_decoded(datasets))
     except InputInvalid as error:
         raise error.about(name) from error.__cause__
+    except PARSE_ERRORS as error:  # elements that the header was read without
+        raise InputInvalid("undecodable", "Its series cannot be decoded.", subject=name) from error
     except MemoryError as error:
         raise InputInvalid("too_large", "Its series needs more memory than may be used.", subject=name) from error
     check_affine(volume.affine)

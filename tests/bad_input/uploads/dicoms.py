@@ -133,6 +133,7 @@ def _renamed(tag: bytes) -> Callable[[bytes], bytes]:
 
 
 _PIXELS, _BITS = b"\xe0\x7f\x10\x00OW", b"\x28\x00\x00\x01US"
+_STORED = b"\x28\x00\x01\x01US"
 _SERIES_UID = b"\x20\x00\x0e\x00UI\x08\x001.2.1.1\0"
 
 DICOMS: dict[str, tuple[Callable[[], list[bytes]], str]] = {
@@ -156,6 +157,15 @@ DICOMS: dict[str, tuple[Callable[[], list[bytes]], str]] = {
     "without ImagePositionPatient": (_with(ImagePositionPatient=None), "no_geometry"),
     "without ImageOrientationPatient": (_with(ImageOrientationPatient=None), "no_geometry"),
     "without BitsAllocated": (_each(_renamed(_BITS)), "not_greyscale"),
+    "without BitsStored": (_with(BitsStored=None), "undecodable"),
+    "an element of a kind that is none": (
+        _each(lambda content: content.replace(_STORED, _STORED[:4] + b"AU")),
+        "undecodable",
+    ),
+    "a number of three bytes": (
+        _each(lambda content: content.replace(_STORED + b"\x02\x00\x10\x00", _STORED + b"\x03\x00\x10\x00\x00")),
+        "undecodable",
+    ),
     "without SOPClassUID": (_with(SOPClassUID=None), "not_mr"),
     "spacing that is no number": (
         _each(lambda content: content.replace(b"2.0\\1.5 ", b"two\\1.5 ")),

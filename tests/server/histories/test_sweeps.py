@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from itertools import count
+from typing import Any
 
 import pytest
 
 from server.dispatch.enrolment import set_state
 from server.dispatch.models import Worker
+from server.dispatch.reports import Reports
 from server.jobs.models import Job
 from tests.server.histories.cloud import Moment
 from tests.server.histories.conftest import Stage
 from tests.server.histories.world import World
 from tests.system.faults.checker import Verdict
+from worker_client.protocol import messages as m
 
 MESSAGES = 24
 """More than there are frames in a job's life here, sign-in and one heartbeat included."""
@@ -141,3 +144,33 @@ def test_a_server_that_dies_or_fails_at_any_call_loses_nothing(stage: Stage, mom
     ]
 
     assert [one for one in bad if one[1]] == []
+
+
+def _sooner_or_later(stage: Stage) -> Verdict | None:
+    """The first verdict that is not clean when the server dies in the middle of serving a late message."""
+    for place in range(MESSAGES, 4, -1):
+        for calls in range(4):
+            world = stage.new_world()
+            try:
+                verdict = Script(world, strikes_at=place, fault=lambda w, calls=calls: w.arm(calls, "before")).play()
+            finally:
+                world.close()
+            if not verdict.is_clean:
+                return verdict
+    return None
+
+
+def test_an_acknowledgement_before_the_commit_would_be_found(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rule taken away: the worker hears `ok` first, and then the result is stored."""
+    settle = Reports._settle
+
+    async def settle_late(self: Reports, message: Any) -> None:
+        await self.line.say(m.ResultOk(job=message.job, fence=message.fence, result_id=message.result_id))
+        await settle(self, message)
+
+    monkeypatch.setattr(Reports, "_settle", settle_late)
+
+    found = _sooner_or_later(stage)
+
+    assert found is not None
+    assert found.count("lost") == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any, TypeGuard
 
@@ -24,7 +24,7 @@ from tests.system.faults.rows import JobRow, Rows, read_rows
 from worker_client.answers import Key
 
 STEP_SECONDS = 1.0
-HEAL_SECONDS = 400
+HEAL_SECONDS = 150
 LOOK_EVERY = 2
 TABLES = (
     "jobs_jobevent",
@@ -361,10 +361,11 @@ def _with_fence(row: JobRow, fences: dict[str, int]) -> JobRow:
     return replace(row, mask_fence=fences.get(row.masks[0])) if row.masks else row
 
 
-def wander(world: World, luck: random.Random, *, steps: int) -> None:
-    """A random history: mostly ordinary steps, and a fault every now and then."""
+def wander(world: World, luck: random.Random, *, steps: int, favours: Collection[str] = ()) -> None:
+    """A random history: mostly ordinary steps, and a fault every now and then, those that it `favours` more often."""
     # Every history has its own leanings: what is rare everywhere never meets what is rare everywhere else.
     leaning = {name: luck.choice([0.3, 1.0, 1.0, 3.0] if name in ORDINARY else [0.0, 0.3, 1.0, 4.0]) for name in STEPS}
+    leaning |= dict.fromkeys(favours, FAVOURED)
     weights = [weight * leaning[name] for name, (weight, _) in STEPS.items()]
     for _ in range(steps):
         name = luck.choices(list(STEPS), weights)[0]
@@ -379,6 +380,7 @@ def _yes(luck: random.Random) -> bool:
     return luck.random() < 0.5
 
 
+FAVOURED = 8.0
 MOMENTS: tuple[Moment, ...] = ("before", "after", "fail")
 WEIGHTY = ("job.result", "job.failed", "job.accept", "hello", "token.refresh")
 ORDINARY = frozenset(

@@ -255,7 +255,7 @@ class Nginx(Service):
         shipped = re.sub(
             r"^    listen 80;$", f"    listen 127.0.0.1:{self.port};", shipped, count=1, flags=re.MULTILINE
         )
-        shipped = re.sub(r"alias [^;]+;", f"alias {self.stored}/;", shipped, count=1)
+        shipped = re.sub(r"alias [^;]+/series/;", f"alias {self.stored}/series/;", shipped, count=1)
         (self.folder / "segwire.conf").write_text(shipped)
         user = f"user {pwd.getpwuid(os.geteuid()).pw_name};" if os.geteuid() == 0 else ""
         kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")

@@ -57,7 +57,7 @@ class Outlook:
             held = _held(worker, at)
             if held is not None:
                 lease = candidates.lease_for(wish.demand, held)
-                return Prospect(taker=Taker(held.worker_id, lease, tell=_hand_over(held.channel_name, series)))
+                return Prospect(taker=Taker(held.worker_id, at, lease, tell=_hand_over(held.channel_name, series)))
         return Prospect(reason=self.reason(job))
 
     def reason(self, job: Job) -> WaitingReason:

@@ -7,6 +7,7 @@ Flow: 3 dispatch
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from server.core.job import WaitingReason
@@ -25,9 +26,10 @@ class Lease:
 
 @dataclass(frozen=True)
 class Taker:
-    """A worker with room. `tell` hands the offer on once that is committed, for the row as it is then."""
+    """A worker with room `at` a time. `tell` hands the offer on once that is committed, for the row as it is then."""
 
     worker_id: str
+    at: datetime
     lease: Lease
     tell: Callable[[Job], None]
 

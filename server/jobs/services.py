@@ -169,7 +169,7 @@ def _queue_leased(row: Job, taker: Taker) -> Snapshot:
     queued = rows.value_of(row)
     seconds = taker.lease.eta_seconds
     answer = selectors.snapshot(row, standing=selectors.Standing(queue_position=1, eta_seconds=seconds))
-    leased, effects = advance(queued, Leased(at=now(), worker_id=taker.worker_id), settings.POLICY)
+    leased, effects = advance(queued, Leased(at=taker.at, worker_id=taker.worker_id), settings.POLICY)
     _write_into(row, {**rows.changes(queued, leased), **_beside(taker.lease), "last_seq": 1 + len(effects)})
     row.save(force_insert=True)
     _write_events(row, [(Change.QUEUED, answer), *((one.change, selectors.snapshot(row)) for one in _appends(effects))])

@@ -23,7 +23,7 @@ from server.imaging.models import Upload
 from server.jobs.models import Job
 from tests.server.histories.conftest import Stage
 from tests.server.histories.lab import Lab
-from tests.server.histories.world import wander
+from tests.server.histories.steps import wander
 from tests.system.faults.checker import Verdict
 
 HISTORIES = int(os.environ.get("HISTORIES", "60"))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from tests.server.histories.conftest import Stage
-from tests.server.histories.world import ORDINARY, STEPS
+from tests.server.histories.steps import ORDINARY, STEPS
 
 EXAMPLES = int(os.environ.get("HISTORIES", "120")) // 6
 LUCK = st.integers(min_value=0, max_value=999)

@@ -9,7 +9,6 @@ from django.contrib.admin.helpers import ActionForm
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from server.audit.services import actor_of
@@ -17,6 +16,7 @@ from server.dispatch import enrolment
 from server.dispatch.enrolment import Permission
 from server.dispatch.models import ROUTES, EnrolToken, Worker
 from server.dispatch.selectors import held_by
+from server.jobs.services import now as clock_of_leases
 
 
 class WorkerActionForm(ActionForm):
@@ -68,7 +68,7 @@ class WorkerAdmin(admin.ModelAdmin):
     def is_connected(self, worker: Worker) -> bool:
         """Whether its session is alive."""
         session = getattr(worker, "session", None)
-        return session is not None and session.closed_at is None and session.lease_until > timezone.now()
+        return session is not None and session.closed_at is None and session.lease_until > clock_of_leases()
 
     @admin.display(description=_("connection"))
     def transport(self, worker: Worker) -> str:

@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Any
 
 from django.db.models import F, QuerySet
-from django.utils import timezone
 
 from inference.contract import Grid, PackedVolume, Sequence
 from server.core.job import Job as JobValue
@@ -23,6 +22,7 @@ from server.imaging.selectors import packed_of
 from server.jobs import rows
 from server.jobs.models import Job
 from server.jobs.selectors import held_jobs
+from server.jobs.services import now as clock_of_leases
 
 OFFER_FIELDS = ("series_id", "sequence_series_ids", "fence", "attempt", "run_model")
 
@@ -91,7 +91,7 @@ def worker_snapshots() -> list[dict[str, Any]]:
     held: dict[str, list[Job]] = {}
     for job in held_jobs():
         held.setdefault(job.worker_id or "", []).append(job)
-    now = timezone.now()
+    now = clock_of_leases()
     return [_worker_snapshot(worker, held.get(worker.id, []), now) for worker in workers]
 
 
@@ -101,19 +101,19 @@ def snapshots_of(worker_ids: Collection[str]) -> list[dict[str, Any]]:
     held: dict[str, list[Job]] = {}
     for job in held_jobs().filter(worker_id__in=worker_ids):
         held.setdefault(job.worker_id or "", []).append(job)
-    now = timezone.now()
+    now = clock_of_leases()
     return [_worker_snapshot(worker, held.get(worker.id, []), now) for worker in workers]
 
 
 def worker_snapshot(worker_id: str) -> dict[str, Any] | None:
     """One worker, as the table shows it."""
     worker = Worker.objects.select_related("session").filter(pk=worker_id).first()
-    return _worker_snapshot(worker, list(held_by(worker_id)), timezone.now()) if worker else None
+    return _worker_snapshot(worker, list(held_by(worker_id)), clock_of_leases()) if worker else None
 
 
 def connected_workers() -> dict[str, int]:
     """How many workers of each route are connected."""
-    routes = alive_sessions(timezone.now()).values_list("worker__route", flat=True)
+    routes = alive_sessions(clock_of_leases()).values_list("worker__route", flat=True)
     return {str(route): 0 for route in Route} | Counter(routes)
 
 

@@ -78,10 +78,10 @@ def read(base: Path = PROJECT_DIR) -> Env:
     data_dir = _writable(Path(values.str("DATA_DIR", default=str(base / "data"))).expanduser().resolve())
     public_url = _url(values.str("PUBLIC_URL", default="http://localhost:8000"))
     debug = _private_debug(_boolean(values, "DEBUG", default=False), public_url)
-    hosts = _named_hosts(tuple(values.list("ALLOWED_HOSTS", default=[])))
+    hosts = _named_hosts(tuple(values.list("ALLOWED_HOSTS", default=[])), public_url)
     origins = tuple(origin.rstrip("/") for origin in values.list("ALLOWED_ORIGINS", default=[]))
     return Env(
-        secret_key=_long_secret(values.str("SECRET_KEY", default="")) or _kept_secret(data_dir),
+        secret_key=_long_secret(values.str("SECRET_KEY", default=""), public_url) or _kept_secret(data_dir),
         debug=debug,
         allowed_hosts=(*(hosts or (urlsplit(public_url).hostname or "localhost",)), *LOOPBACK),
         public_url=public_url,
@@ -116,21 +116,27 @@ def _limits(text: str) -> Limits:
     return Limits(**found)
 
 
+def _is_this_machine(public_url: str) -> bool:
+    """Whether nobody else can be meant to use the server."""
+    return urlsplit(public_url).hostname in ("localhost", "127.0.0.1", "::1", "testserver")
+
+
 def _private_debug(is_wanted: bool, public_url: str) -> bool:  # noqa: FBT001
-    if is_wanted and urlsplit(public_url).hostname not in ("localhost", "127.0.0.1", "::1", "testserver"):
+    if is_wanted and not _is_this_machine(public_url):
         raise WrongSetting("DEBUG", "its error pages show code and settings; PUBLIC_URL is not this machine alone")
     return is_wanted
 
 
-def _named_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
-    if "*" in hosts:
+def _named_hosts(hosts: tuple[str, ...], public_url: str) -> tuple[str, ...]:
+    if "*" in hosts and not _is_this_machine(public_url):
         raise WrongSetting("ALLOWED_HOSTS", "'*' lets anybody choose the name under which the server is addressed")
     return hosts
 
 
-def _long_secret(key: str) -> str:
+def _long_secret(key: str, public_url: str) -> str:
     """Sessions, data tokens and the channel layer hang on it. The sentence does not repeat it."""
-    if key and (len(key) < SECRET_LENGTH or key.startswith("django-insecure-")):
+    is_weak = len(key) < SECRET_LENGTH or key.startswith("django-insecure-")
+    if key and is_weak and not _is_this_machine(public_url):
         raise WrongSetting("SECRET_KEY", f"it is shorter than {SECRET_LENGTH} characters, or one of an example")
     return key
 

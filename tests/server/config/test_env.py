@@ -75,7 +75,6 @@ def test_the_secret_is_made_once_and_kept_for_this_user_only(tmp_path: Path) -> 
         ("REDIS_URL", "127.0.0.1:6379"),
         ("TRUSTED_PROXIES", "10.0.0.0/24,balancer"),
         ("TRUSTED_PROXIES", "10.0.0.1/24"),
-        ("ALLOWED_HOSTS", "segwire.example.org,*"),
         ("MONAI_ALLOW_PICKLE", "0"),
     ],
 )
@@ -177,11 +176,21 @@ def test_a_weak_key_stops_the_start_and_is_not_repeated(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, key: str
 ) -> None:
     monkeypatch.setenv("SECRET_KEY", key)
+    monkeypatch.setenv("PUBLIC_URL", "https://segwire.example.org")
 
     with pytest.raises(env.WrongSetting, match=r"^SECRET_KEY: ") as wrong:
         env.read(tmp_path)
 
     assert key not in str(wrong.value)
+
+
+def test_any_host_name_is_for_this_machine_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ALLOWED_HOSTS", "segwire.example.org,*")
+    assert "*" in env.read(tmp_path).allowed_hosts
+
+    monkeypatch.setenv("PUBLIC_URL", "https://segwire.example.org")
+    with pytest.raises(env.WrongSetting, match=r"^ALLOWED_HOSTS: "):
+        env.read(tmp_path)
 
 
 def test_debug_pages_are_for_this_machine_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -66,13 +66,13 @@ def read_models_folder(environ: Mapping[str, str] | None = None) -> Path | None:
 def read_logs(environ: Mapping[str, str] | None = None) -> Logs:
     """LOG_LEVEL and LOG_FORMAT. Raises ConfigInvalid with a sentence that names the wrong one."""
     environ = os.environ if environ is None else environ
-    name = environ.get("LOG_LEVEL", "INFO").upper()
+    name = (environ.get("LOG_LEVEL") or "INFO").upper()
     level = logging.getLevelNamesMapping().get(name)
     if level is None:
         raise ConfigInvalid(f"LOG_LEVEL is {name!r}; it must be one of DEBUG, INFO, WARNING, ERROR.")
-    form = environ.get("LOG_FORMAT", "text").lower()
-    if form not in ("text", "json"):
-        raise ConfigInvalid(f"LOG_FORMAT is {form!r}; it must be text or json.")
+    form = (environ.get("LOG_FORMAT") or "console").lower()
+    if form not in ("console", "text", "json"):
+        raise ConfigInvalid(f"LOG_FORMAT is {form!r}; it must be console or json.")
     return Logs(level=level, as_json=form == "json")
 
 

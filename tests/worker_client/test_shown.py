@@ -73,7 +73,7 @@ def test_a_log_line_has_its_fields_behind_the_sentence():
 
 def test_the_environment_is_read_and_a_wrong_value_named():
     assert read_logs({"LOG_LEVEL": "debug", "LOG_FORMAT": "json"}) == Logs(level=logging.DEBUG, as_json=True)
-    assert read_logs({}) == Logs()
+    assert read_logs({}) == read_logs({"LOG_LEVEL": "", "LOG_FORMAT": "console"}) == Logs()
     assert read_models_folder({"MODELS_DIR": "/models"}) == Path("/models")
     assert read_models_folder({}) is None
     with pytest.raises(ConfigInvalid, match="LOG_LEVEL"):

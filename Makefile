@@ -26,7 +26,8 @@ scale-demo: setup  ## two servers, PostgreSQL, Redis, three workers, nginx where
 	@exec $(VENV_PYTHON) tools/scale_demo.py --port $(PORT)
 
 test: setup web-tests  ## every test
-	@$(VENV_PYTHON) -m pytest tests
+	@$(VENV_PYTHON) -m pytest $(FAST_TESTS) -n 2 --dist loadfile
+	@$(VENV_PYTHON) -m pytest tests/system tests/browser
 
 check: setup lint web-tests fast-tests  ## format, lint, types, import rules, fast tests
 
@@ -38,7 +39,7 @@ lint:  ## format, lint, types and import rules
 	@$(VENV_PYTHON) manage.py makemigrations --check --dry-run --verbosity 0
 
 fast-tests:
-	@$(VENV_PYTHON) -m pytest $(FAST_TESTS) -q
+	@$(VENV_PYTHON) -m pytest $(FAST_TESTS) -q -n 2 --dist loadfile
 
 web-tests:
 	@$(NPM) run --silent check
@@ -71,7 +72,7 @@ chaos: setup  ## random faults for MINUTES by SEED, SCALED=1 with Redis and Post
 	@$(VENV_PYTHON) tools/chaos.py --seed $(SEED) --minutes $(MINUTES) $(if $(SCALED),--scaled)
 
 faults: setup  ## every row of the fault catalogue with real processes (slow)
-	@$(VENV_PYTHON) -m pytest tests/system/faults tests/server/histories -m "faults or not faults"
+	@$(VENV_PYTHON) -m pytest tests/system tests/server/histories -m "faults or not faults"
 
 histories: setup  ## many random histories of the real services on a fake clock
 	@HISTORIES=$(HISTORIES) $(VENV_PYTHON) -m pytest tests/server/histories

@@ -3,6 +3,8 @@
 import os
 import tempfile
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.pop("DATA_DIR", None)  # the one of the process that shares out the tests
 os.environ.setdefault("DATA_DIR", tempfile.mkdtemp(prefix="segwire-test-"))
 os.environ.setdefault("PUBLIC_URL", "http://testserver")
 os.environ.setdefault("LOG_LEVEL", "WARNING")

@@ -47,6 +47,7 @@ def test_the_database_tests_pass_on_postgresql_with_redis_between_the_sockets(tm
     assert done.returncode == 0, done.stdout[-6000:]
 
 
+@pytest.mark.faults
 def test_the_sockets_live_on_the_other_layer_of_redis_as_well(tmp_path: Path) -> None:
     """It has groups that run out, capacities and an order of its own; nothing may depend on which one is used."""
     with redis_server(tmp_path / "redis") as redis:

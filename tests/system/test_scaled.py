@@ -135,7 +135,7 @@ def _ingested(client: httpx.Client, batch: str) -> dict[str, Any] | None:
     return answer if answer["state"] in ("done", "failed") else None
 
 
-@pytest.mark.parametrize("node", NODES)
+@pytest.mark.parametrize("node", [NODES[0], pytest.param(NODES[1], marks=pytest.mark.faults)])
 def test_a_node_that_is_killed_in_the_middle_of_a_job_costs_nothing(
     cluster: Cluster, client: httpx.Client, study: dict[str, Any], node: str
 ) -> None:
@@ -154,6 +154,7 @@ def test_a_node_that_is_killed_in_the_middle_of_a_job_costs_nothing(
     assert numbers(client, job["id"]) == list(range(1, done["seq"] + 1))
 
 
+@pytest.mark.faults
 def test_nodes_that_are_restarted_one_after_the_other_say_goodbye_and_lose_no_attempt(
     cluster: Cluster, client: httpx.Client, study: dict[str, Any]
 ) -> None:
@@ -195,6 +196,7 @@ def test_redis_may_freeze_go_and_come_back_while_a_job_runs(
     assert back == [True, True]
 
 
+@pytest.mark.faults
 def test_postgresql_may_go_and_come_back_while_a_job_runs(
     cluster: Cluster, client: httpx.Client, study: dict[str, Any]
 ) -> None:
@@ -216,6 +218,7 @@ def test_postgresql_may_go_and_come_back_while_a_job_runs(
     assert back == [True, True]
 
 
+@pytest.mark.faults
 def test_connections_that_are_cut_again_and_again_lose_nothing(
     cluster: Cluster, client: httpx.Client, study: dict[str, Any]
 ) -> None:

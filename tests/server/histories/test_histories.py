@@ -26,7 +26,7 @@ from tests.server.histories.lab import Lab
 from tests.server.histories.steps import wander
 from tests.system.faults.checker import Verdict
 
-HISTORIES = int(os.environ.get("HISTORIES", "60"))
+HISTORIES = int(os.environ.get("HISTORIES", "30"))
 STEPS = 60
 ENOUGH = 80
 """A rule that is missing shows in far fewer histories than this."""

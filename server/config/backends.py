@@ -114,7 +114,7 @@ def cache(redis_url: str) -> dict[str, Any]:
     if not redis_url:
         return {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 100_000}}
     return {
-        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "BACKEND": "server.config.cache.SharedRedisCache",
         "LOCATION": redis_url,
         "KEY_PREFIX": "segwire",
         # A click does not wait for its limit: when Redis does not answer at once, nothing is limited.

@@ -29,10 +29,14 @@ LOOK_AHEAD = 20
 
 @dataclass(frozen=True)
 class Round:
-    """What one look at the queue came to: sockets to poke, and whether the server's own worker is wanted."""
+    """What one look at the queue came to: sockets to poke, and whether the server's own worker is wanted.
+
+    `was_held_up`: somebody had a row of a job or worker that fitted; they have it for a moment only.
+    """
 
     pokes: tuple[str, ...] = ()
     wants_server: bool = False
+    was_held_up: bool = False
 
 
 def assign_round() -> Round:
@@ -42,8 +46,9 @@ def assign_round() -> Round:
         return Round()
     wants_server = any(demand.route is Route.SERVER for demand in demands.values())
     with transaction.atomic():
-        given = _assigned(demands, services.now())
-    return Round(pokes=tuple({worker.channel_name for worker in given}), wants_server=wants_server)
+        given, was_held_up = _assigned(demands, services.now())
+    pokes = tuple({worker.channel_name for worker in given})
+    return Round(pokes=pokes, wants_server=wants_server, was_held_up=was_held_up)
 
 
 class Outlook:
@@ -70,11 +75,11 @@ class Outlook:
         return forecast.eta(demand, place)
 
 
-def _assigned(demands: dict[str, Demand], at: datetime) -> list[Connected]:
+def _assigned(demands: dict[str, Demand], at: datetime) -> tuple[list[Connected], bool]:
     workers = candidates.with_room(at)
     wishes, chosen = _chosen(demands, workers, at)
     if not chosen:
-        return []
+        return [], False
     queue = _locked_jobs(one.job_id for one in chosen)
     held = candidates.held_still({one.worker_id for one in chosen}, at=at)
     room = {worker_id: worker.seen.free for worker_id, worker in held.items()}
@@ -86,7 +91,7 @@ def _assigned(demands: dict[str, Demand], at: datetime) -> list[Connected]:
         if _claim(queue[one.job_id], wishes[one.job_id].demand, worker, at):
             room[one.worker_id] -= 1
             given.append(worker)
-    return given
+    return given, len(given) < len(chosen)
 
 
 def _chosen(

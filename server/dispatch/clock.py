@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 TICK_SECONDS = 2.0
 TIDY_SECONDS = 900.0
 SOON_SECONDS = 0.2
+HELD_UP_SECONDS = 0.02
+"""A heartbeat or another dispatcher has a row for a few milliseconds."""
 STUCK_SECONDS = 15.0
 
 _last_tick: float | None = None
@@ -108,6 +110,8 @@ class Dispatcher:
             await wakeups.send(channel_name, wakeups.OFFERS)
         if found.wants_server:
             self.on_server_job()
+        if found.was_held_up:
+            asyncio.get_running_loop().call_later(HELD_UP_SECONDS, wakeups.bell.ring)
         if standings is not None:
             await self._tell(standings)
 

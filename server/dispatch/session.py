@@ -93,6 +93,7 @@ class Session:
 
     async def _talk(self) -> None:
         async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
             admission = await receive(self.line, self._inbox, hosts=self.hosts)
             self.worker_id, self.number, self._epoch = admission.worker_id, admission.session, admission.epoch
             self._on_known()
@@ -247,15 +248,25 @@ class Session:
     async def _take_heartbeat(self, heartbeat: m.Heartbeat) -> None:
         holds, progress = translate.to_holds(heartbeat.jobs), self.reports.unsaved()
         pulse = translate.to_pulse(heartbeat, rtt_ms=self._rtt_ms)
-        if holds or progress:
-            beat = await in_thread(
-                sessions.beat, self.worker_id, self.number, holds=holds, pulse=pulse, progress=progress
-            )
-        else:
-            beat = await gathering.heard(IdleBeat(self.worker_id, self.number, pulse))
+        re = heartbeat.id or None
+        if not holds and not progress:
+            # It waits for those of others, and an offer must not wait for it.
+            self._tasks.create_task(self._beat_with_others(IdleBeat(self.worker_id, self.number, pulse), re=re))
+            return
+        beat = await in_thread(sessions.beat, self.worker_id, self.number, holds=holds, pulse=pulse, progress=progress)
+        await self._tell_beat(beat, re=re)
+
+    async def _beat_with_others(self, idle: IdleBeat, *, re: int | None) -> None:
+        try:
+            beat = await gathering.heard(idle)
+        except sessions.SessionOver as over:
+            raise superseded() from over
+        await self._tell_beat(beat, re=re)
+
+    async def _tell_beat(self, beat: sessions.Beat, *, re: int | None) -> None:
         self._check_state(beat.state)
         lost = translate.from_holds(beat.lost)
-        await self.line.say(m.HeartbeatOk(re=heartbeat.id or None, server_time=time.time(), lost=lost))
+        await self.line.say(m.HeartbeatOk(re=re, server_time=time.time(), lost=lost))
         await self._say_stops(beat.stops)
         await pokes.anews(WORKERS_TOPIC, kind="telemetry", body={"id": self.worker_id, "worker": beat.snapshot})
 

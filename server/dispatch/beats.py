@@ -92,12 +92,9 @@ def idle_beats(beats: Sequence[IdleBeat]) -> list[Beat | None]:
     list(Worker.objects.select_for_update().filter(pk__in=worker_ids).order_by("pk").values_list("pk"))
     found = WorkerSession.objects.select_for_update().filter(worker_id__in=worker_ids, closed_at=None)
     rows = {row.worker_id: row for row in found.order_by("worker_id")}
-    alive = [beat for beat in beats if beat.worker_id in rows and rows[beat.worker_id].session == beat.session]
-    answers = _renewed(alive, rows, at=at)
-    return [
-        answers[beat.worker_id] if beat.worker_id in rows and rows[beat.worker_id].session == beat.session else None
-        for beat in beats
-    ]
+    is_current = [beat.worker_id in rows and rows[beat.worker_id].session == beat.session for beat in beats]
+    answers = _renewed([beat for beat, counts in zip(beats, is_current, strict=True) if counts], rows, at=at)
+    return [answers[beat.worker_id] if counts else None for beat, counts in zip(beats, is_current, strict=True)]
 
 
 def _renewed(alive: Sequence[IdleBeat], rows: Mapping[str, WorkerSession], *, at: datetime) -> dict[str, Beat]:

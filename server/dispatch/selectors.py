@@ -64,8 +64,7 @@ def offers_for(worker_id: str) -> list[Offer]:
 
 def stops_for(worker_id: str) -> list[Hold]:
     """The cancelled attempts a worker has not confirmed."""
-    rows = Job.objects.filter(worker_id=worker_id, is_stop_pending=True).values_list("pk", "fence")
-    return [Hold(job_id, fence) for job_id, fence in rows]
+    return [hold for _, hold in stops_of((worker_id,))]
 
 
 def stops_of(worker_ids: Collection[str]) -> list[tuple[str, Hold]]:
@@ -87,28 +86,17 @@ def running_attempt(hold: Hold, *, worker_id: str) -> JobValue | None:
 
 def worker_snapshots() -> list[dict[str, Any]]:
     """Every worker that is not revoked, as the administrator's table shows it."""
-    workers = list(Worker.objects.exclude(state=Worker.State.REVOKED).select_related("session"))
-    held: dict[str, list[Job]] = {}
-    for job in held_jobs():
-        held.setdefault(job.worker_id or "", []).append(job)
-    now = clock_of_leases()
-    return [_worker_snapshot(worker, held.get(worker.id, []), now) for worker in workers]
+    return _snapshots(Worker.objects.exclude(state=Worker.State.REVOKED), held_jobs())
 
 
 def snapshots_of(worker_ids: Collection[str]) -> list[dict[str, Any]]:
     """These workers, as the table shows them."""
-    workers = list(Worker.objects.filter(pk__in=worker_ids).select_related("session"))
-    held: dict[str, list[Job]] = {}
-    for job in held_jobs().filter(worker_id__in=worker_ids):
-        held.setdefault(job.worker_id or "", []).append(job)
-    now = clock_of_leases()
-    return [_worker_snapshot(worker, held.get(worker.id, []), now) for worker in workers]
+    return _snapshots(Worker.objects.filter(pk__in=worker_ids), held_jobs().filter(worker_id__in=worker_ids))
 
 
 def worker_snapshot(worker_id: str) -> dict[str, Any] | None:
     """One worker, as the table shows it."""
-    worker = Worker.objects.select_related("session").filter(pk=worker_id).first()
-    return _worker_snapshot(worker, list(held_by(worker_id)), clock_of_leases()) if worker else None
+    return next(iter(snapshots_of((worker_id,))), None)
 
 
 def connected_workers() -> dict[str, int]:
@@ -121,6 +109,15 @@ def models_of(session: WorkerSession) -> tuple[Model, ...]:
     """What the worker can run, its default first."""
     named = session.models_offered
     return tuple(Model(name=one["name"], version=one["version"], sha256=one["sha256"]) for one in named)
+
+
+def _snapshots(workers: QuerySet[Worker], held_by_them: QuerySet[Job]) -> list[dict[str, Any]]:
+    found = list(workers.select_related("session"))
+    held: dict[str, list[Job]] = {}
+    for job in held_by_them:
+        held.setdefault(job.worker_id or "", []).append(job)
+    now = clock_of_leases()
+    return [_worker_snapshot(worker, held.get(worker.id, []), now) for worker in found]
 
 
 def unanswered() -> QuerySet[Job]:

@@ -155,6 +155,28 @@ class Scans:
 
 
 @dataclass(frozen=True)
+class Alignment:
+    """How one sequence was brought to the reference. `matrix` (4x4 by rows, RAS+ mm): points of the reference to points
+    of the sequence. `similarity`: how well both fit afterwards, 0 to 1, None where nothing was measured."""
+
+    sequence: Sequence
+    method: str  # "none": it is the reference, or lies on its grid already; "headers"; "rigid"
+    rotation_degrees: float
+    shift_mm: float
+    similarity: float | None
+    matrix: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class BrainFound:
+    """What the network was shown of the head: `method` is "given" (it came skull-stripped), "network", "classical" or
+    "none" (the model wants the whole head)."""
+
+    method: str
+    volume_ml: float
+
+
+@dataclass(frozen=True)
 class Segmentation:
     """A finished analysis: `labels` (X, Y, Z) uint8 of `Label` on `grid`, and how it came about."""
 
@@ -164,6 +186,8 @@ class Segmentation:
     volumes_ml: Mapping[Region, float]
     stage_seconds: Mapping[Stage, float]
     warnings: tuple[str, ...] = ()
+    alignment: tuple[Alignment, ...] = ()
+    brain: BrainFound | None = None
 
 
 @dataclass(frozen=True)
@@ -195,3 +219,5 @@ class Outcome:
     volumes_ml: Mapping[Region, float]
     stage_seconds: Mapping[Stage, float]
     warnings: tuple[str, ...] = field(default=())
+    alignment: tuple[Alignment, ...] = ()
+    brain: BrainFound | None = None

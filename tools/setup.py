@@ -32,8 +32,14 @@ DEBIAN_TOOLS = {
     "redis-server": "redis-server",
     "postgresql": "pg_ctlcluster",
     "nginx-light": "nginx",
+    "orthanc": "Orthanc",
+    "orthanc-dicomweb": "",
 }
-KOREAN_FONT = Path("/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc")
+LANDMARKS = {
+    "fonts-noto-cjk": Path("/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc"),
+    "orthanc-dicomweb": Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so"),
+}
+"""What shows that a package without a program is there."""
 
 
 class StepFailed(Exception):
@@ -132,7 +138,7 @@ def install_tools() -> None:
     missing = [
         package
         for package, program in DEBIAN_TOOLS.items()
-        if (not shutil.which(program) if program else not KOREAN_FONT.exists())
+        if (not shutil.which(program) if program else not LANDMARKS[package].exists())
     ]
     if not missing:
         return

@@ -13,11 +13,13 @@ from typing import cast
 
 import numpy as np
 
-from inference.contract import Grid, InputFile, ModelRef, Order, Outcome, PackedVolume, Preview, Sequence
+from inference.contract import Alignment, Grid, InputFile, ModelRef, Order, Outcome, PackedVolume, Preview, Sequence
 from inference.errors import InferenceError
 from worker_client.answers import Failure, Key, Result
 from worker_client.errors import ForeignPath, TransferError
 from worker_client.protocol.messages import (
+    AlignedPart,
+    BrainPart,
     Encoding,
     GridSpec,
     InputArtifact,
@@ -90,7 +92,22 @@ def result_of(offer: JobOffer, outcome: Outcome, *, result_id: str, device: str)
             model=model_name(outcome.model),
             device=device,
             warnings=tuple(warning[:MAX_DETAIL] for warning in outcome.warnings[:20]),
+            alignment=tuple(_aligned(part) for part in outcome.alignment),
+            brain=None
+            if outcome.brain is None
+            else BrainPart(method=outcome.brain.method, volume_ml=round(outcome.brain.volume_ml, 1)),
         ),
+    )
+
+
+def _aligned(part: Alignment) -> AlignedPart:
+    return AlignedPart(
+        sequence=str(part.sequence),
+        method=part.method,
+        rotation_degrees=round(part.rotation_degrees, 3),
+        shift_mm=round(part.shift_mm, 3),
+        similarity=None if part.similarity is None else round(part.similarity, 4),
+        matrix=tuple(round(number, 6) for number in part.matrix),
     )
 
 

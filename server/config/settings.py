@@ -51,6 +51,7 @@ INSTALLED_APPS = [
     "server.imaging",
     "server.jobs",
     "server.dispatch",
+    "server.pacs",
     "frontend_bridge",
 ]
 

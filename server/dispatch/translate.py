@@ -194,6 +194,21 @@ def to_metrics(metrics: wire.Metrics) -> dict[str, Any]:
         "volumes_ml": dict(metrics.volumes_ml),
         "device": _plain(metrics.device, DEVICE_LENGTH),
         "warnings": [_plain(warning, DETAIL_LENGTH) for warning in metrics.warnings[:MOST_LABELS]],
+        "alignment": [_aligned(part) for part in metrics.alignment],
+        "brain": None
+        if metrics.brain is None
+        else {"method": _plain(metrics.brain.method, LABEL_LENGTH), "volume_ml": metrics.brain.volume_ml},
+    }
+
+
+def _aligned(part: wire.AlignedPart) -> dict[str, Any]:
+    return {
+        "sequence": _plain(part.sequence, LABEL_LENGTH),
+        "method": _plain(part.method, LABEL_LENGTH),
+        "rotation_degrees": part.rotation_degrees,
+        "shift_mm": part.shift_mm,
+        "similarity": part.similarity,
+        "matrix": list(part.matrix),
     }
 
 

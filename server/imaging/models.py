@@ -26,11 +26,16 @@ class Study(models.Model):
     uid = models.CharField(max_length=64, help_text="StudyInstanceUID; made up for NIfTI files.")
     patient_name = models.CharField(max_length=324, blank=True)
     patient_id = models.CharField(max_length=64, blank=True)
+    patient_birth_date = models.DateField(null=True, blank=True)
     study_date = models.DateField(null=True, blank=True)
+    accession_number = models.CharField(max_length=64, blank=True)
     description = models.CharField(max_length=1024, blank=True)
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="studies")
     groups = models.ManyToManyField(Group, blank=True, related_name="studies", help_text="Whose members may see it.")
     source = models.CharField(max_length=8, choices=Source)
+    set_aside = models.JSONField(
+        default=list, blank=True, help_text="What came along and is no scan to be analysed: filename, code, detail."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -73,6 +78,10 @@ class Series(models.Model):
     modality = models.CharField(max_length=16, default="MR")
     sequence = models.CharField(max_length=5, null=True, blank=True, help_text="T1, T1CE, T2, FLAIR; empty: not sure.")
     sequence_confidence = models.FloatField(default=0.0)
+    sequence_source = models.CharField(max_length=8, blank=True, help_text="Who said so: header, voxels, name, person.")
+    sequence_reason = models.CharField(max_length=400, blank=True, help_text="A sentence for the doctor.")
+    scan = models.JSONField(default=dict, blank=True, help_text="How it was scanned, as far as the header says.")
+    fingerprint = models.JSONField(default=dict, blank=True, help_text="What the voxels say of the contrast.")
     shape = models.JSONField(help_text="[i, j, k] of the stored grid.")
     spacing_mm = models.JSONField(help_text="[i, j, k] of the stored grid.")
     affine = models.JSONField(help_text="4x4, index on the stored grid to world mm, RAS+.")
@@ -177,6 +186,10 @@ class Mask(models.Model):
     sha256 = models.CharField(max_length=64, help_text="Of mask.nii.gz.")
     size = models.PositiveBigIntegerField(help_text="Of mask.nii.gz, bytes.")
     volumes_ml = models.JSONField(help_text="WT, TC, ET.")
+    dicom_objects = models.JSONField(
+        default=list, blank=True, help_text="The DICOM objects in its folder: kind, name, sha256, size and UIDs."
+    )
+    pdf_sha256 = models.CharField(max_length=64, blank=True, help_text="Of summary.pdf.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:

@@ -153,6 +153,24 @@ class ResultArtifact(Part, frozen=True, kw_only=True):
     grid: GridSpec
 
 
+class AlignedPart(Part, frozen=True, kw_only=True):
+    """How one sequence was brought to the reference: `matrix` (4x4 by rows, RAS+ mm), reference to sequence."""
+
+    sequence: str
+    method: str
+    rotation_degrees: float = 0.0
+    shift_mm: float = 0.0
+    similarity: float | None = None
+    matrix: Annotated[tuple[float, ...], msgspec.Meta(min_length=16, max_length=16)]
+
+
+class BrainPart(Part, frozen=True, kw_only=True):
+    """What the network was shown of the head, in mL."""
+
+    method: str
+    volume_ml: float
+
+
 class Metrics(Part, frozen=True, kw_only=True):
     """How the analysis went: seconds by stage, volumes in mL by region, the model that ran, warnings in plain words."""
 
@@ -161,6 +179,8 @@ class Metrics(Part, frozen=True, kw_only=True):
     model: ModelName | None = None
     device: str = ""
     warnings: tuple[str, ...] = ()
+    alignment: Annotated[tuple[AlignedPart, ...], msgspec.Meta(max_length=8)] = ()
+    brain: BrainPart | None = None
 
 
 # ── server -> worker ────────────────────────────────────────────────────────────────────────────────────────────

@@ -100,8 +100,11 @@ class FoundStudy(Struct):
     source: str
     patient_name: str = ""
     patient_id: str = ""
+    birth_date: str = ""
+    """YYYYMMDD or empty, like `date`."""
     date: str = ""
     description: str = ""
+    accession: str = ""
 
 
 class FoundSeries(Struct):
@@ -124,6 +127,14 @@ class FoundSeries(Struct):
     volume_size: int
     volume_sha256: str
     artifact: Packed
+    sequence_source: str = ""
+    """Who said so: header, voxels or name; empty: nobody knows."""
+    sequence_reason: str = ""
+    """A sentence for the doctor, where there is something to say."""
+    scan: dict[str, object] = {}
+    """How it was scanned, as far as the header says (inference.dicom.facts.ScanFacts)."""
+    fingerprint: dict[str, float] = {}
+    """What the voxels themselves say of the contrast of tissues."""
 
 
 class Refused(Struct):
@@ -134,11 +145,22 @@ class Refused(Struct):
     detail: str
 
 
+class SetAside(Struct):
+    """A sound DICOM object that is no scan to be analysed (localizer, derived map, report), and why."""
+
+    study_uid: str
+    filename: str
+    code: str
+    detail: str
+    files: int = 1
+
+
 class ReadAnswer(Struct, tag="read"):
     """Parser -> server: everything found, and everything refused."""
 
     series: tuple[FoundSeries, ...]
     refused: tuple[Refused, ...]
+    aside: tuple[SetAside, ...] = ()
 
 
 class SourceScan(Struct):
@@ -155,6 +177,28 @@ class Model(Struct):
     name: str
     version: str
     sha256: str
+
+
+class EarlierMask(Struct):
+    """The newest mask of an earlier study of the same patient: what changed since is told beside the new one."""
+
+    job_id: str
+    study_date: str
+    """YYYY-MM-DD, or empty."""
+    volumes_ml: dict[str, float]
+    model: Model | None = None
+
+
+class WrittenObject(Struct):
+    """A DICOM object in the result's folder. `kind`: seg, sr, key or pdf."""
+
+    kind: str
+    name: str
+    sha256: str
+    size: int
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
 
 
 class ProveOrder(Struct, tag="prove"):
@@ -174,6 +218,12 @@ class ProveOrder(Struct, tag="prove"):
     inputs: tuple[SourceScan, ...]
     stage_seconds: dict[str, float]
     warnings: tuple[str, ...] = ()
+    alignment: tuple[dict[str, object], ...] = ()
+    """As `server.dispatch.translate` tells it of `inference.contract.Alignment`."""
+    brain: dict[str, object] | None = None
+    study_date: str = ""
+    """YYYY-MM-DD, or empty."""
+    earlier: EarlierMask | None = None
 
 
 class ProveAnswer(Struct, tag="proved"):
@@ -186,6 +236,10 @@ class ProveAnswer(Struct, tag="proved"):
     """Empty without a SEG."""
     report_sha256: str
     volumes_ml: dict[str, float]
+    objects: tuple[WrittenObject, ...] = ()
+    """Every DICOM object that belongs to the result, the SEG among them."""
+    pdf_sha256: str = ""
+    """Of summary.pdf; empty without one."""
 
 
 class Unwritten(Struct, tag="unwritten"):

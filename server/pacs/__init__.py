@@ -1,0 +1,1 @@
+"""Picture archives: studies fetched from them, results sent back."""

@@ -1,0 +1,10 @@
+"""Django's entry for the archives."""
+
+from django.apps import AppConfig
+
+
+class PacsConfig(AppConfig):
+    name = "server.pacs"
+    label = "pacs"
+    verbose_name = "Picture archives"
+    default_auto_field = "django.db.models.BigAutoField"

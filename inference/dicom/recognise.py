@@ -7,6 +7,8 @@ nearly sure, where only one speaks it is less so, where they contradict each oth
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from inference.contract import Sequence
 from inference.dicom.facts import ScanFacts
@@ -22,6 +24,27 @@ _FILE_NAMES: dict[str, Sequence] = {
 }
 _AGENT_BESIDE = frozenset({"ce", "gd", "gad", "post", "km", "contrast", "gadolinium"})
 _NOT_A_SCAN = frozenset({"seg", "mask", "label", "labels", "roi", "lesion", "lesions"})
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Which sequence a volume is held to be. `source`: header, voxels or name; empty: nobody knows."""
+
+    sequence: Sequence | None
+    confidence: float
+    """0 to 1."""
+    source: str = ""
+    reason: str = ""
+    """A sentence for the doctor, where there is something to say."""
+
+
+def judge(facts: ScanFacts | None, name: str, fingerprint: Mapping[str, float]) -> Judgement:
+    """Weigh what the header (None: there is none), the file's name and the voxels say."""
+    if facts is not None:
+        sequence, confidence = recognise(facts)
+        return Judgement(sequence, confidence, "header" if sequence else "")
+    sequence, confidence = from_file_name(name)
+    return Judgement(sequence, confidence, "name" if sequence else "")
 
 
 def recognise(facts: ScanFacts) -> tuple[Sequence | None, float]:

@@ -277,7 +277,7 @@ class Nginx(Service):
 def redis_server(folder: Path, *, options: Sequence[str] = ()) -> Iterator[Redis]:
     """A Redis; `options` go to its command line."""
     folder.mkdir(parents=True, exist_ok=True)
-    with _running(Redis(folder, options=options)) as service:
+    with kept_running(Redis(folder, options=options)) as service:
         yield service
 
 
@@ -290,7 +290,7 @@ def postgres_server(folder: Path | None = None, *, options: Mapping[str, str] | 
     with _folder_for_postgres(folder) as own:
         service = Postgres(own, options=options)
         service.create()
-        with _running(service) as running:
+        with kept_running(service) as running:
             yield running
 
 
@@ -305,12 +305,13 @@ def nginx(
     folder.mkdir(parents=True, exist_ok=True)
     service = Nginx(folder, upstream_ports, port=port, stored=stored)
     service.configure()
-    with _running(service) as running:
+    with kept_running(service) as running:
         yield running
 
 
 @contextmanager
-def _running(service: S) -> Iterator[S]:
+def kept_running(service: S) -> Iterator[S]:
+    """Started, and ended however the block ends."""
     service.start()
     try:
         yield service

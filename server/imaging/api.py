@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import HttpRequest, HttpResponseBase
-from ninja import File, Router
+from ninja import File, Router, Schema
 from ninja.files import UploadedFile
 from ninja.responses import Status
 
+from inference.contract import Sequence
 from server.audit import services as audit
-from server.imaging import batches, selectors, services
+from server.imaging import batches, selectors, sequences, services
 from server.imaging.api_tus import router as tus_router
 from server.imaging.files import Stored, is_first_byte, stored_response
 from server.imaging.snapshots import series_snapshot, study_snapshot
@@ -19,6 +20,12 @@ _FAR = 2**31  # beyond any study; a database takes no larger offsets
 
 router = Router()
 router.add_router("/uploads/tus/", tus_router)
+
+
+class SequenceIn(Schema):
+    """What a person says a series is; null: none of the four."""
+
+    sequence: Sequence | None
 
 
 @router.post("/uploads/", response={201: dict[str, Any]}, summary="Upload DICOM files, zip archives or NIfTI files")
@@ -56,6 +63,13 @@ def study(request: HttpRequest, study_id: str) -> dict[str, Any]:
 def series(request: HttpRequest, series_id: str) -> dict[str, Any]:
     """By our id, or by SeriesInstanceUID."""
     return series_snapshot(selectors.series_for(request.auth, series_id))
+
+
+@router.patch("/series/{series_id}/", summary="Say which sequence a series is")
+def correct(request: HttpRequest, series_id: str, body: SequenceIn) -> dict[str, Any]:
+    """The correction is kept: it wins over the header and over what is uploaded later."""
+    found = selectors.series_for(request.auth, series_id)
+    return series_snapshot(sequences.correct(series=found, sequence=body.sequence, by=request.auth))
 
 
 @router.api_operation(["GET", "HEAD"], "/series/{series_id}/volume.nii.gz", summary="The voxels of one series")

@@ -17,7 +17,7 @@ from django.db import IntegrityError, InterfaceError, OperationalError, transact
 
 from server.audit import services as audit
 from server.ids import new_id
-from server.imaging import disk, limited, storage
+from server.imaging import disk, limited, sequences, storage
 from server.imaging.errors import NothingReadable, SeriesConflict
 from server.imaging.models import Artifact, Series, Study
 from server.imaging.parser.orders import LAST_OPENED, FoundSeries, FoundStudy, Named, ReadAnswer, ReadOrder, Refused
@@ -41,7 +41,10 @@ class Ingested:
         by_study: dict[str, list[Series]] = {}
         for one in self.series:
             by_study.setdefault(one.study_id, []).append(one)
-        return [study_snapshot(members[0].study, members) for members in by_study.values()]
+        whole: dict[str, list[Series]] = {}
+        for one in Series.objects.filter(study__in=by_study, is_current=True):
+            whole.setdefault(one.study_id, []).append(one)
+        return [study_snapshot(members[0].study, members, among=whole[key]) for key, members in by_study.items()]
 
 
 def ingest(*, owner: Any, files: Sequence[Named], is_replacement: bool = False) -> Ingested:
@@ -160,6 +163,8 @@ def _place(done: Ingested, owner: Any, found: FoundSeries, kept: str | None, *, 
     if current is not None:
         Series.objects.filter(pk=current.pk).update(is_current=False)
     series = _create(kept, study, found, f"series/{kept}", revision=current.revision + 1 if current else 1)
+    if current is not None:
+        sequences.keep_correction(current, series)
     done.series.append(series)
     kind = "series.replaced" if current else "series.added"
     topics.append(f"study:{study.pk}", kind=kind, payload={"series": series.pk})

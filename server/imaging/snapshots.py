@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from server.imaging.models import Series, Study
+from server.imaging.sequences import proposal_of
 
 
 def series_snapshot(series: Series) -> dict[str, Any]:
@@ -21,6 +22,8 @@ def series_snapshot(series: Series) -> dict[str, Any]:
         "modality": series.modality,
         "sequence": series.sequence,
         "sequence_confidence": series.sequence_confidence,
+        "sequence_source": series.sequence_source,
+        "sequence_reason": series.sequence_reason,
         "shape": series.shape,
         "spacing_mm": series.spacing_mm,
         "source": series.source,
@@ -29,8 +32,8 @@ def series_snapshot(series: Series) -> dict[str, Any]:
     }
 
 
-def study_snapshot(study: Study, series: list[Series]) -> dict[str, Any]:
-    """One study with the given series."""
+def study_snapshot(study: Study, series: list[Series], *, among: list[Series] | None = None) -> dict[str, Any]:
+    """One study with the given series, and what is proposed of them, or of all those `among` which they are."""
     return {
         "id": study.pk,
         "uid": study.uid,
@@ -41,4 +44,5 @@ def study_snapshot(study: Study, series: list[Series]) -> dict[str, Any]:
         "source": study.source,
         "created_at": study.created_at.isoformat(),
         "series": [series_snapshot(one) for one in series],
+        "proposal": proposal_of(series if among is None else among),
     }

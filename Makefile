@@ -11,7 +11,7 @@ FAST_TESTS := tests --ignore=tests/system --ignore=tests/browser
 NPM := PATH="$(CURDIR)/.venv/bin:$$PATH" npm --prefix frontend_bridge/web
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo scale-demo test check lint fast-tests web-tests bench bench-dispatch bench-peers bench-queue bench-crowd bench-scale bench-inference screenshots lock flow docs clean chaos faults histories fuzz
+.PHONY: help setup demo scale-demo test check lint fast-tests web-tests bench bench-dispatch bench-peers bench-queue bench-crowd bench-scale bench-inference screenshots lock flow docs clean chaos faults real-cases histories fuzz
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -72,7 +72,10 @@ chaos: setup  ## random faults for MINUTES by SEED, SCALED=1 with Redis and Post
 	@$(VENV_PYTHON) tools/chaos.py --seed $(SEED) --minutes $(MINUTES) $(if $(SCALED),--scaled)
 
 faults: setup  ## every row of the fault catalogue with real processes (slow)
-	@$(VENV_PYTHON) -m pytest tests/system tests/server/histories -m "faults or not faults"
+	@$(VENV_PYTHON) -m pytest tests/system tests/server/histories -m "not campaign"
+
+real-cases: setup  ## real studies from upload to mask, minutes each (needs ../shared/data)
+	@$(VENV_PYTHON) -m pytest tests -m campaign
 
 histories: setup  ## many random histories of the real services on a fake clock
 	@HISTORIES=$(HISTORIES) $(VENV_PYTHON) -m pytest tests/server/histories

@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
 
-from inference.contract import ModelRef, Order, Outcome, Scans, Sequence, Volume
+from inference.contract import Order, Outcome, Scans, Sequence, Volume
 from inference.errors import Cancelled, DeviceUnavailable, DiskFailed, InferenceError, InputInvalid
 from inference.pipe import (
     MAX_LINE_BYTES,
@@ -80,7 +80,7 @@ class Analyst:
         from inference.pipeline import segment
         from inference.volume import pack_mask
 
-        model = self._loaded(order.model)
+        model = self._loaded(order)
         found = segment(Scans(volumes=read_inputs(order), grid=order.grid), model=model, watch=watch)
         return Outcome(
             mask=pack_mask(found.labels, order.output, affine=found.grid.affine),
@@ -90,9 +90,12 @@ class Analyst:
             warnings=found.warnings,
         )
 
-    def _loaded(self, wanted: ModelRef | None) -> LoadedModel:
-        found = self._registry.find
-        entry = found(wanted.name, version=wanted.version, sha256=wanted.sha256) if wanted else found(None)
+    def _loaded(self, order: Order) -> LoadedModel:
+        wanted = order.model
+        if wanted is not None:
+            entry = self._registry.find(wanted.name, version=wanted.version, sha256=wanted.sha256)
+        else:
+            entry = self._registry.default_for([item.role for item in order.inputs])
         if self._model.entry != entry:
             self._model = self._registry.load(entry, device=self.device)
         return self._model

@@ -24,7 +24,8 @@ Output = Literal["regions", "labels"]
 class ModelEntry:
     """One model of the registry and all that the pipeline must know about it.
 
-    `sequences`: order of the input channels. `spacing_mm`: edge of the cubic voxels it works on.
+    `sequences`: order of the input channels; a variant for studies that lack a sequence names fewer than four.
+    `spacing_mm`: edge of the cubic voxels it works on.
     `output`: "regions", a sigmoid each, or "labels", one softmax; `channels` names them in order (WT TC ET, or
     BG NCR ED ET). `window`: voxels of a tile along X, Y, Z (RAS+), each a multiple of what the network halves.
     `overlap`: share of a tile that neighbours have in common. `memory_mb`: peak on a CPU for a head of 240x240x155.
@@ -153,8 +154,8 @@ def _words(document: Mapping[str, Any], key: str) -> list[str]:
 
 def _sequences(document: Mapping[str, Any]) -> tuple[Sequence, ...]:
     words = _words(document, "sequences")
-    if sorted(words) != sorted(str(sequence) for sequence in Sequence):
-        raise ManifestInvalid("sequences", "are not T1, T1CE, T2 and FLAIR, each once")
+    if len(set(words)) != len(words) or not set(words) <= {str(sequence) for sequence in Sequence}:
+        raise ManifestInvalid("sequences", "are not some of T1, T1CE, T2 and FLAIR, each once")
     return tuple(Sequence(word) for word in words)
 
 

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import platformdirs
 
-from inference.contract import ModelRef
-from inference.errors import DeviceUnavailable, ModelMissing
+from inference.contract import ModelRef, Sequence
+from inference.errors import DeviceUnavailable, InputInvalid, ModelMissing
 from inference.models.errors import ManifestInvalid
 from inference.models.manifest import ModelEntry, read_manifest
 
@@ -90,6 +91,28 @@ class Registry:
             raise ModelMissing(wanted)
         return max(fitting, key=lambda entry: _age(entry.version))
 
+    def by_preference(self) -> tuple[ModelEntry, ...]:
+        """All models whose weights are there: the built-in ones first, then what was added last.
+
+        Of the models for the sequences at hand the first is the default one.
+        """
+        usable = [entry for entry in self.entries() if entry.weights.is_file()]
+        return tuple(sorted(usable, key=lambda entry: (entry.weights.parent != BUILTIN_FOLDER, -_added_at(entry))))
+
+    def default_for(self, sequences: Collection[Sequence]) -> ModelEntry:
+        """The model that is used for exactly these sequences when none is named.
+
+        Raises InputInvalid sequence_missing (no model is for these alone), ModelMissing.
+        """
+        if set(sequences) == set(Sequence):
+            return self.find(None)
+        fitting = (entry for entry in self.by_preference() if set(entry.sequences) == set(sequences))
+        found = next(fitting, None)
+        if found is None:
+            missing = ", ".join(sequence for sequence in Sequence if sequence not in sequences)
+            raise InputInvalid("sequence_missing", f"No model of this machine works without {missing}.")
+        return found
+
     def load(self, entry: ModelEntry, *, device: str) -> LoadedModel:
         """The network with its weights, ready to run on `cpu` or `cuda:N`.
 
@@ -110,6 +133,10 @@ class Registry:
             # torch built without CUDA asserts; a CUDA device that is not there is a RuntimeError.
             raise DeviceUnavailable(f"There is no device {device!r} on this machine.") from error
         return LoadedModel(entry=entry, network=network.eval(), device=device)
+
+
+def _added_at(entry: ModelEntry) -> float:
+    return 0.0 if entry.weights.parent == BUILTIN_FOLDER else entry.weights.stat().st_mtime
 
 
 def _age(version: str) -> tuple[tuple[int, int | str], ...]:

@@ -139,6 +139,9 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", MRI + "studies/"): Row(signed_in(200, method="GET")),
     ("GET", MRI + "studies/{study_id}/"): Row(RESULT, hides="study_id"),
     ("GET", MRI + "series/{series_id}/"): Row(RESULT, hides="series_id"),
+    ("PATCH", MRI + "series/{series_id}/"): Row(
+        study(200, method="PATCH"), lambda _: _json({"sequence": "T1"}), hides="series_id"
+    ),
     ("GET", MRI + "series/{series_id}/volume.nii.gz"): Row(RESULT, hides="series_id"),
     ("HEAD", MRI + "series/{series_id}/volume.nii.gz"): Row(RESULT, hides="series_id"),
     ("OPTIONS", MRI + "uploads/tus/"): Row(everybody(204)),

@@ -33,6 +33,16 @@ ALLOWED_ORIGINS = [PUBLIC_URL, *ENV.allowed_origins]
 CSRF_TRUSTED_ORIGINS = list(ALLOWED_ORIGINS)
 IS_HTTPS = PUBLIC_URL.startswith("https://")
 
+# Pages of other origins (a viewer such as OHIF) that may ask the API; what such a page sends counts as the person's
+# own, so each is named. Workers are programs and have no use for it.
+CORS_ALLOWED_ORIGINS = list(ENV.allowed_origins)
+CORS_URLS_REGEX = r"^/api/(?!worker/)"
+CORS_ALLOW_CREDENTIALS = True
+CORS_ALLOW_METHODS = ("GET", "HEAD", "POST", "PATCH")
+CORS_ALLOW_HEADERS = ("accept", "authorization", "content-type", "idempotency-key", "prefer", "x-csrftoken")
+CORS_EXPOSE_HEADERS = ("location", "retry-after")
+CORS_PREFLIGHT_MAX_AGE = 600
+
 INSTALLED_APPS = [
     "daphne",
     "django.contrib.admin",
@@ -42,6 +52,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "channels",
+    "corsheaders",
     "ninja",
     "server.config",
     "server.audit",
@@ -58,6 +69,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "server.config.csp.ContentSecurityPolicyMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
     "server.config.problems.ProblemMiddleware",
     "server.config.fetch_site.FetchSiteMiddleware",
     "server.config.static.StaticFilesMiddleware",

@@ -44,10 +44,10 @@ def batch_state(request: HttpRequest, batch: str) -> dict[str, Any]:
 
 
 @router.get("/studies/", summary="The studies you may see, newest first")
-def studies(request: HttpRequest, limit: int = 100, offset: int = 0) -> dict[str, Any]:
-    """At most 500 at a time."""
+def studies(request: HttpRequest, limit: int = 100, offset: int = 0, uid: str = "") -> dict[str, Any]:
+    """At most 500 at a time. `uid`: those with this StudyInstanceUID alone."""
     start, count = min(max(0, offset), _FAR), min(max(1, limit), 500)
-    visible = selectors.studies_for(request.auth)
+    visible = selectors.studies_for(request.auth, uid=uid)
     page = visible[start : start + count]
     return {"studies": [study_snapshot(one, list(one.series.all())) for one in page], "count": visible.count()}
 

@@ -11,9 +11,11 @@ from server.imaging.errors import BatchNotFound, SeriesNotFound, StudyNotFound
 from server.imaging.models import Artifact, Mask, Series, Study, UploadBatch
 
 
-def studies_for(user: Any) -> QuerySet[Study]:
-    """The studies `user` owns or shares in a group, newest first; staff see all."""
+def studies_for(user: Any, *, uid: str = "") -> QuerySet[Study]:
+    """The studies `user` owns or shares in a group, newest first; staff see all. `uid`: of this StudyInstanceUID."""
     studies = Study.objects.prefetch_related(Prefetch("series", queryset=Series.objects.filter(is_current=True)))
+    if uid:
+        studies = studies.filter(uid=uid.replace("\0", ""))  # which PostgreSQL does not take
     return studies if user.is_staff else studies.filter(_visible_to(user, "")).distinct()
 
 

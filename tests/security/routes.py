@@ -169,6 +169,7 @@ TABLE: dict[tuple[str, str], Row] = {
         attempt(204, method="PATCH", fetch_only=401, elsewhere=404), _chunk, names=_mask_upload, hides="upload_id"
     ),
     ("POST", "api/ws-ticket/"): Row(signed_in(200, method="POST")),
+    ("GET", "api/session/"): Row(signed_in(200, method="GET")),
     # The document and its page describe the interface and show nothing that is stored.
     ("GET", "api/schema/"): Row(everybody(200)),
     ("GET", "api/docs/"): Row(everybody(200)),

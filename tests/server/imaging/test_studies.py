@@ -49,6 +49,15 @@ def test_the_list_is_paged_and_ends_where_it_ends(client, series):
     assert beyond.json() == {"studies": [], "count": 1}
 
 
+def test_a_study_is_found_by_the_uid_it_has_in_the_archive(client, series):
+    uid = series.study.uid
+
+    found, other = (client.get("/api/mri/studies/", {"uid": asked}).json() for asked in (uid, "1.2.3"))
+
+    assert [one["id"] for one in found["studies"]] == [series.study_id]
+    assert other == {"studies": [], "count": 0}
+
+
 def test_a_stranger_sees_nothing_and_cannot_tell_it_from_what_does_not_exist(series, stranger):
     client = browser_of(stranger)
 

@@ -7,7 +7,7 @@ import { Http, type HttpOptions } from "./http";
 import { JobFollower, type JobListener, type JobSource } from "./jobs";
 import { Line, SIGNED_OUT, browserPage, verdict, type LineState } from "./line";
 import { StudyFollower, WorkersFollower, type StudyListener, type WorkersListener } from "./lists";
-import type { Job, Study, UploadAnswer } from "./types";
+import type { Job, Sequence, Series, Study, UploadAnswer } from "./types";
 import { uploadFiles, type UploadWatch } from "./uploads";
 
 const JOBS = "/api/mri/segmentation/jobs/";
@@ -81,6 +81,11 @@ export class SegmentationClient {
     signal?: AbortSignal,
   ): Promise<Uint8Array<ArrayBuffer>> {
     return this.http.bytes(`/api/mri/series/${encodeURIComponent(seriesId)}/volume.nii.gz`, onBytes, signal);
+  }
+
+  /** What a person says a series is; null: none of the four. */
+  correct(seriesId: string, sequence: Sequence | null): Promise<Series> {
+    return this.http.patch(`/api/mri/series/${encodeURIComponent(seriesId)}/`, { sequence });
   }
 
   /** Ask for a segmentation on the grid of `seriesId`. Asking again while one is open answers with the same job. */

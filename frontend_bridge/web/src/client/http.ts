@@ -7,6 +7,8 @@ export interface HttpOptions {
   csrfToken?: () => string | null;
   /** An API token instead of a session. */
   apiToken?: string;
+  /** "include": a page on another origin of the same site, which the server lists, comes with the person's session. */
+  credentials?: RequestCredentials;
   fetch?: typeof fetch;
 }
 
@@ -45,9 +47,17 @@ export class Http {
     return (await this.send("GET", path, { signal })).json() as Promise<T>;
   }
 
-  async post<T>(path: string, body?: unknown, headers: Record<string, string> = {}): Promise<T> {
+  post<T>(path: string, body?: unknown, headers: Record<string, string> = {}): Promise<T> {
+    return this.change("POST", path, body, headers);
+  }
+
+  patch<T>(path: string, body: unknown): Promise<T> {
+    return this.change("PATCH", path, body, {});
+  }
+
+  private async change<T>(method: string, path: string, body: unknown, headers: Record<string, string>): Promise<T> {
     const isForm = body instanceof FormData;
-    const response = await this.send("POST", path, {
+    const response = await this.send(method, path, {
       body: body === undefined ? undefined : isForm ? body : JSON.stringify(body),
       headers: isForm || body === undefined ? headers : { "Content-Type": "application/json", ...headers },
     });
@@ -94,9 +104,10 @@ export class Http {
   private async send(method: string, path: string, init: RequestInit): Promise<Response> {
     const call = this.options.fetch ?? globalThis.fetch.bind(globalThis);
     const headers = { Accept: "application/json", ...this.headers(), ...(init.headers as Record<string, string>) };
+    const credentials = this.options.credentials ?? "same-origin";
     let response: Response;
     try {
-      response = await call(this.baseUrl + path, { ...init, method, headers, credentials: "same-origin" });
+      response = await call(this.baseUrl + path, { ...init, method, headers, credentials });
     } catch (error) {
       if (init.signal?.aborted) throw error;
       throw new UnreachableError(error);

@@ -51,12 +51,24 @@ export interface Series {
   description: string;
   sequence: Sequence | null;
   sequence_confidence: number;
+  /** tags, name, voxels or person. */
+  sequence_source?: string;
+  sequence_reason?: string;
   shape: [number, number, number];
   spacing_mm: [number, number, number];
 }
 
+/** Which series the server would take for each sequence, by id. */
+export interface Proposal {
+  series: Record<Sequence, string | null>;
+  missing: Sequence[];
+  others: string[];
+  warnings: string[];
+}
+
 export interface Study {
   id: string;
+  uid?: string;
   patient_name?: string;
   patient_id?: string;
   study_date?: string | null;
@@ -64,6 +76,7 @@ export interface Study {
   source?: string;
   created_at?: string;
   series: Series[];
+  proposal?: Proposal;
 }
 
 export interface Refused {

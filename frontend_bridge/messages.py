@@ -125,6 +125,9 @@ class JobView(View, kw_only=True):
     attempt: int = 0
     series_id: str
     sequence_series_ids: tuple[str, ...]
+    sequences: tuple[str, ...] = ()
+    missing_sequences: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     created_at: str
     started_at: str | None = None
     finished_at: str | None = None

@@ -54,7 +54,7 @@ def route_of(identity: Identity) -> Route:
 
 def profile_of(identity: Identity, *, config: WorkerConfig, device: Device, meter: Meter) -> Profile:
     """What this worker says of itself in `hello`."""
-    entries = [entry for entry in Registry(config.models_folder).entries() if entry.weights.is_file()]
+    entries = Registry(config.models_folder).by_preference()
     return Profile(
         worker_id=identity.worker_id,
         host=identity.host,
@@ -64,7 +64,9 @@ def profile_of(identity: Identity, *, config: WorkerConfig, device: Device, mete
         caps=Capabilities(
             device=f"{device.name} ({device.title})",
             vram_mb=device.memory_mb,
-            models=tuple(model_name(entry.ref, memory_mb=entry.memory_mb) for entry in entries),
+            models=tuple(
+                model_name(entry.ref, memory_mb=entry.memory_mb, sequences=entry.sequences) for entry in entries
+            ),
             labels=config.labels,
         ),
         slots=config.slots,

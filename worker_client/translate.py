@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -55,9 +55,16 @@ def packed_of(item: InputArtifact) -> PackedVolume:
     )
 
 
-def model_name(model: ModelRef, *, memory_mb: int = 0) -> ModelName:
+def model_name(model: ModelRef, *, memory_mb: int = 0, sequences: Iterable[Sequence] = Sequence) -> ModelName:
     """A model as both sides name it. `memory_mb` is what it needs at its peak, where that matters."""
-    return ModelName(name=model.name, version=model.version, sha256=model.sha256, memory_mb=memory_mb)
+    needed = frozenset(sequences)
+    return ModelName(
+        name=model.name,
+        version=model.version,
+        sha256=model.sha256,
+        memory_mb=memory_mb,
+        sequences=() if needed == frozenset(Sequence) else tuple(str(one) for one in Sequence if one in needed),
+    )
 
 
 def order_of(offer: JobOffer, *, files: Mapping[str, Path], output: Path) -> Order:

@@ -22,21 +22,29 @@ NOTHING: Mapping[str, int] = {}
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model as a worker names it: name, version and the sha256 of its weights."""
+    """A model as a worker names it: name, version and the sha256 of its weights.
+
+    `sequences` are what it needs, and all that it takes; empty: all four.
+    """
 
     name: str
     version: str
     sha256: str
+    sequences: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
-    """What a job asks of a worker. `model_name` None: any; `model_version` "": any; every one of `labels` is needed."""
+    """What a job asks of a worker. `model_name` None: any; `model_version` "": any; every one of `labels` is needed.
+
+    `sequences` are those that the study has; empty: all four. A model fits that is made for exactly these.
+    """
 
     route: Route
     model_name: str | None = None
     model_version: str = ""
     labels: frozenset[str] = frozenset()
+    sequences: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,13 +162,19 @@ def waiting_reason(demand: Demand, workers: Collection[Candidate]) -> WaitingRea
 
 def can_serve(worker: Candidate, demand: Demand) -> bool:
     """Whether the worker could take such a job if it were free."""
-    model = _model_of(worker, demand)
+    model = model_for(demand, worker.models)
     return _is_meant(worker, demand) and model is not None and not 0 < worker.vram_mb < _need(worker, model)
 
 
-def model_for(name: str | None, version: str, models: Iterable[Model]) -> Model | None:
-    """The first of `models` that the request means; without a name the first of all."""
-    fits = (model for model in models if name in {None, model.name} and version in {"", model.version})
+def model_for(demand: Demand, models: Iterable[Model]) -> Model | None:
+    """The first of `models` that is made for these sequences, and is the one named if one is."""
+    fits = (
+        model
+        for model in models
+        if demand.model_name in {None, model.name}
+        and demand.model_version in {"", model.version}
+        and demand.sequences == model.sequences
+    )
     return next(fits, None)
 
 
@@ -172,10 +186,6 @@ def _turn(line: Line, nth: int, used: Mapping[str, int], at: datetime) -> tuple[
     forgotten = int((at - line.first_at).total_seconds() / PATIENCE_SECONDS)
     had = max(0, used.get(line.user_id, 0) - max(0, forgotten))
     return _rank(line.priority), had + nth, line.first_at, line.user_id, nth
-
-
-def _model_of(worker: Candidate, demand: Demand) -> Model | None:
-    return model_for(demand.model_name, demand.model_version, worker.models)
 
 
 def _need(worker: Candidate, model: Model) -> int:
@@ -197,7 +207,7 @@ def _may_take(worker: Candidate, job: Waiting, taken: int, at: datetime) -> bool
 
 
 def _has_memory(worker: Candidate, demand: Demand) -> bool:
-    model = _model_of(worker, demand)
+    model = model_for(demand, worker.models)
     if model is None or worker.free_mb is None or worker.warm == model:
         return model is not None
     return worker.free_mb >= _need(worker, model)
@@ -205,7 +215,7 @@ def _has_memory(worker: Candidate, demand: Demand) -> bool:
 
 def _reluctance(worker: Candidate, job: Waiting, taken: int) -> tuple[bool, bool, bool, int, float, int, str]:
     """Rather one that has not failed it, with memory, the model warm, the inputs there, little load and much room."""
-    wanted = _model_of(worker, job.demand)
+    wanted = model_for(job.demand, worker.models)
     return (
         worker.worker_id in job.faltered_on,
         not _has_memory(worker, job.demand),

@@ -74,6 +74,10 @@ class Outlook:
         """Seconds to the end of a job of this kind at this place of the queue."""
         return forecast.eta(demand, place)
 
+    def is_declared(self, demand: Demand) -> bool:
+        """Whether any worker of the route, here or away, has a model for such a job."""
+        return selectors.is_declared(demand)
+
 
 def _assigned(demands: dict[str, Demand], at: datetime) -> tuple[list[Connected], bool]:
     workers = candidates.with_room(at)

@@ -8,16 +8,17 @@ Flow: 3 dispatch
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from django.db import connection
 
 from server.core.job import Route
-from server.core.scheduler import Candidate, Demand, Model, can_serve, model_for
+from server.core.scheduler import Candidate, Demand, can_serve, model_for
 from server.dispatch import forecast
 from server.dispatch.models import WorkerSession
+from server.dispatch.selectors import model_of
 from server.jobs.outlook import Lease
 
 MOST_FREE = 64
@@ -101,11 +102,11 @@ def held_still(worker_ids: Iterable[str], *, at: datetime) -> dict[str, Connecte
 
 def lease_for(demand: Demand, worker: Connected) -> Lease:
     """What a lease to this worker says beside the rules."""
-    model = model_for(demand.model_name, demand.model_version, worker.seen.models)
+    model = model_for(demand, worker.seen.models)
     pace = forecast.pace_of(worker.worker_id, model)
     return Lease(
         worker_name=worker.name,
-        run_model=asdict(model) if model else None,
+        run_model={"name": model.name, "version": model.version, "sha256": model.sha256} if model else None,
         eta_seconds=round(pace.seconds, 1) if pace else None,
     )
 
@@ -123,7 +124,7 @@ def _read(sql: str, given: Sequence[object]) -> list[Connected]:
 
 def _connected(row: _Row) -> Connected:
     offered = _plain(row.models_offered)
-    models = tuple(Model(name=one["name"], version=one["version"], sha256=one["sha256"]) for one in offered)
+    models = tuple(map(model_of, offered))
     seen = Candidate(
         worker_id=row.worker_id,
         route=Route(row.route),

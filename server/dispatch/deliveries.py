@@ -28,6 +28,7 @@ from server.imaging.models import Series, Upload
 from server.jobs import services as jobs
 from server.jobs.errors import JobNotFound
 from server.jobs.models import Job
+from server.jobs.rows import given_sequences
 
 log = structlog.get_logger(__name__)
 
@@ -146,8 +147,9 @@ def _proven(delivery: Delivery, row: Job, upload: Upload) -> results.ProvenFiles
         job_id=row.id,
         reference=series[row.series_id],
         inputs=[series[pk] for pk in row.sequence_series_ids],
+        sequences=given_sequences(row),
         model=delivery.model,
-        metrics=delivery.metrics,
+        metrics={**delivery.metrics, "warnings": [*row.warnings, *delivery.metrics.get("warnings", ())]},
     )
 
 

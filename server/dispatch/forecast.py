@@ -86,11 +86,7 @@ def forget() -> None:
 
 def _service(demand: Demand, workers: list[Candidate], begun: Mapping[str, list[float | None]]) -> Service:
     able = [worker for worker in workers if can_serve(worker, demand)]
-    paces = [
-        pace.seconds
-        for worker in able
-        if (pace := pace_of(worker.worker_id, model_for(demand.model_name, demand.model_version, worker.models)))
-    ]
+    paces = [pace.seconds for worker in able if (pace := pace_of(worker.worker_id, model_for(demand, worker.models)))]
     each = sum(paces) / len(paces) if paces else None
     left = (seconds for worker in able for seconds in begun.get(worker.worker_id, ()))
     return Service(

@@ -15,16 +15,17 @@ from inference.contract import Grid, PackedVolume, Sequence
 from server.core.job import Job as JobValue
 from server.core.job import Route, State
 from server.core.reconcile import Hold
-from server.core.scheduler import Model
+from server.core.scheduler import Demand, Model, model_for
 from server.dispatch.models import Worker, WorkerSession
 from server.imaging.models import Artifact
 from server.imaging.selectors import packed_of
 from server.jobs import rows
 from server.jobs.models import Job
+from server.jobs.rows import given_sequences
 from server.jobs.selectors import held_jobs
 from server.jobs.services import now as clock_of_leases
 
-OFFER_FIELDS = ("series_id", "sequence_series_ids", "fence", "attempt", "run_model")
+OFFER_FIELDS = ("series_id", "sequence_series_ids", "sequences", "fence", "attempt", "run_model")
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,23 @@ def connected_workers() -> dict[str, int]:
 
 def models_of(session: WorkerSession) -> tuple[Model, ...]:
     """What the worker can run, its default first."""
-    named = session.models_offered
-    return tuple(Model(name=one["name"], version=one["version"], sha256=one["sha256"]) for one in named)
+    return tuple(map(model_of, session.models_offered))
+
+
+def model_of(stored: Mapping[str, Any]) -> Model:
+    """One of `WorkerSession.models_offered`."""
+    return Model(
+        name=stored["name"],
+        version=stored["version"],
+        sha256=stored["sha256"],
+        sequences=frozenset(stored.get("sequences", ())),
+    )
+
+
+def is_declared(demand: Demand) -> bool:
+    """Whether any active worker of the route has a model for the demand, or had one when it was last here."""
+    sessions = WorkerSession.objects.filter(worker__state=Worker.State.ACTIVE, worker__route=demand.route)
+    return any(model_for(demand, models_of(session)) is not None for session in sessions)
 
 
 def _snapshots(workers: QuerySet[Worker], held_by_them: QuerySet[Job]) -> list[dict[str, Any]]:
@@ -129,7 +145,7 @@ def offer_of(row: Job, artifacts: Mapping[str, Artifact]) -> Offer:
     """The offer of a leased job; `artifacts` by the series they belong to."""
     inputs = tuple(
         Input(role=role, artifact_id=artifacts[pk].pk, packed=packed_of(artifacts[pk]))
-        for role, pk in zip(Sequence, row.sequence_series_ids, strict=True)
+        for role, pk in zip(given_sequences(row), row.sequence_series_ids, strict=True)
     )
     model = Model(**row.run_model) if row.run_model else None
     grid = packed_of(artifacts[row.series_id]).grid

@@ -4,7 +4,7 @@ Flow: 4 push
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -300,4 +300,5 @@ def _figures(pulse: Pulse) -> dict[str, Any]:
 
 
 def _described(model: Model, memory_mb: Mapping[str, int]) -> dict[str, Any]:
-    return {**asdict(model), "memory_mb": memory_mb.get(model.sha256, 0)}
+    named = {"name": model.name, "version": model.version, "sha256": model.sha256}
+    return {**named, "sequences": sorted(model.sequences), "memory_mb": memory_mb.get(model.sha256, 0)}

@@ -3,13 +3,14 @@
 Flow: 4 push
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from collections.abc import Sequence as Ordered
 from datetime import datetime
 from typing import Any
 
 from django.conf import settings
 
-from inference.contract import Grid, ModelRef, PackedVolume, Stage
+from inference.contract import Grid, ModelRef, PackedVolume, Sequence, Stage
 from server.core.events import Failed, Faltered, Finished, Progressed, Started, WorkerEvent
 from server.core.reconcile import Hold, Ruling
 from server.core.scheduler import Model
@@ -137,7 +138,7 @@ def to_claim(offer: Offer, *, worker_id: str) -> DataClaim:
 
 
 def to_welcome(
-    *, session: int, epoch: str, verdicts: Sequence[tuple[Hold, Ruling]], re: int | None, slots: int = 1
+    *, session: int, epoch: str, verdicts: Ordered[tuple[Hold, Ruling]], re: int | None, slots: int = 1
 ) -> wire.Welcome:
     """The answer to hello."""
     limits = wire.Limits(
@@ -214,7 +215,7 @@ def _aligned(part: wire.AlignedPart) -> dict[str, Any]:
 
 def to_model(name: wire.ModelName) -> Model:
     """A model as the scheduler knows it."""
-    return Model(name=name.name, version=name.version, sha256=name.sha256)
+    return Model(name=name.name, version=name.version, sha256=name.sha256, sequences=_sequences(name.sequences))
 
 
 def to_model_ref(name: wire.ModelName) -> ModelRef:
@@ -239,6 +240,12 @@ def to_grid_spec(grid: Grid) -> wire.GridSpec:
 
 def _holds(held: Iterable[wire.Held]) -> tuple[Hold, ...]:
     return tuple(Hold(one.job, one.fence) for one in held)
+
+
+def _sequences(named: tuple[str, ...]) -> frozenset[str]:
+    """What a model is made for, as the rules say it: nothing stands for all four."""
+    found = frozenset(_plain(one, LABEL_LENGTH) for one in named[:MOST_LABELS])
+    return frozenset() if found == frozenset(map(str, Sequence)) else found
 
 
 def _software(software: wire.Software) -> dict[str, str]:

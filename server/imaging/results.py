@@ -46,11 +46,13 @@ def prove(
     inputs: Sequence[Series],
     model: ModelRef,
     metrics: Mapping[str, Any],
+    sequences: Sequence[Kind] = tuple(Kind),
 ) -> ProvenFiles:
     """Check a mask, write and prove its files; blocks for seconds, so never on the event loop.
 
-    `inputs` are the scans in the order T1, T1CE, T2, FLAIR. Of `metrics` the report keeps `stage_seconds` and
-    `warnings`. The files are on the disk when this returns, and belong to nobody until `services.store_mask`.
+    `inputs` are the scans, each standing for the one of `sequences` in its place. Of `metrics` the report keeps
+    `stage_seconds` and `warnings`. The files are on the disk when this returns, and belong to nobody until
+    `services.store_mask`.
 
     Raises:
         ResultInvalid: the mask is not one for this reference, or could not be proven.
@@ -70,7 +72,7 @@ def prove(
             model=Model(name=model.name, version=model.version, sha256=model.sha256),
             inputs=tuple(
                 SourceScan(series_id=scan.pk, sequence=str(kind), sha256=scan.artifact.sha256)
-                for kind, scan in zip(Kind, inputs, strict=False)
+                for kind, scan in zip(sequences, inputs, strict=False)
             ),
             stage_seconds=_seconds(metrics.get("stage_seconds")),
             warnings=_sentences(metrics.get("warnings")),

@@ -5,6 +5,7 @@ A person's word counts more than any header and stays with the series, whatever 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -29,21 +30,21 @@ def proposal_of(series: list[Series]) -> dict[str, Any]:
     confidence. `warnings` are the doubts about those that were chosen.
     """
     best = {sequence: _best([one for one in series if one.sequence == sequence]) for sequence in Sequence}
-    chosen = [one for one in best.values() if one is not None]
-    taken = {one.pk for one in chosen}
+    chosen = {sequence: one for sequence, one in best.items() if one is not None}
+    taken = {one.pk for one in chosen.values()}
     return {
         "series": {str(sequence): one.pk if one else None for sequence, one in best.items()},
         "missing": [str(sequence) for sequence, one in best.items() if one is None],
         "others": [one.pk for one in series if one.pk not in taken],
-        "warnings": doubts(chosen),
+        "warnings": doubts_of(chosen),
     }
 
 
-def doubts(chosen: list[Series]) -> list[str]:
+def doubts_of(chosen: Mapping[Sequence, Series]) -> list[str]:
     """A sentence for each series that is perhaps not the sequence it is taken for; none where a person has said so."""
     return [
         one.sequence_reason
-        for one in chosen
+        for one in chosen.values()
         if one.sequence_source != PERSON and one.sequence_confidence < DOUBTFUL and one.sequence_reason
     ]
 

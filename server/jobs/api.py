@@ -33,7 +33,7 @@ PAGE = 100
 
 
 class SegmentIn(Schema):
-    """Four series, by our id or SeriesInstanceUID."""
+    """One to four series, by our id or SeriesInstanceUID; with fewer than four a model made for those is used."""
 
     sequence_series_ids: list[str] = Field(min_length=1, max_length=16)
     model: str | None = Field(default=None, max_length=128, pattern=r"^[\w.+-]+(@[\w.+-]+)?$")

@@ -2,13 +2,15 @@
 
 Problem
 ├── JobNotFound         404
-├── SequencesUnclear    422  not four, not distinct, not of one study, or which is which cannot be told
+├── SequencesUnclear    422  too many, not distinct, not of one study, or which is which cannot be told
+├── SequenceMissing     422  fewer than four, and no model is declared for those alone
 ├── KeyReused           422  an Idempotency-Key with another request
 ├── QueueFull           503  as many jobs wait as may
 ├── ResultNotReady      409  the job has not succeeded
 └── SegNotAvailable     404  the reference series is not DICOM
 """
 
+from collections.abc import Sequence
 from types import MappingProxyType
 
 from server.core.errors import Problem
@@ -31,6 +33,23 @@ class SequencesUnclear(Problem):
     status = 422
     code = "sequences_unclear"
     title = "The four sequences are not clear"
+
+
+class SequenceMissing(Problem):
+    """A sequence is not there, and no model works without it."""
+
+    status = 422
+    code = "sequence_missing"
+    title = "A sequence is missing"
+
+    def __init__(self, missing: Sequence[str], *, given: Sequence[str], model: str = "") -> None:
+        who = f"the model {model}" if model else "any model of this route"
+        are = "is" if len(missing) == 1 else "are"
+        super().__init__(
+            f"{_listed(missing)} {are} missing, and neither a worker here nor one that is away has {who} "
+            f"for {_listed(given)} alone.",
+            extra={"missing": list(missing)},
+        )
 
 
 class KeyReused(Problem):
@@ -76,3 +95,8 @@ class SegNotAvailable(Problem):
 
     def __init__(self) -> None:
         super().__init__("The reference series is not DICOM, so there is no DICOM SEG; take the NIfTI mask.")
+
+
+def _listed(names: Sequence[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last

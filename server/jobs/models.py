@@ -40,6 +40,8 @@ class Job(models.Model):
     study = models.ForeignKey("imaging.Study", on_delete=models.PROTECT, related_name="jobs")
     series = models.ForeignKey("imaging.Series", on_delete=models.PROTECT, related_name="jobs")
     sequence_series_ids = models.JSONField(help_text="Our ids, in the order T1, T1CE, T2, FLAIR.")
+    sequences = models.JSONField(default=list, blank=True, help_text="Which sequences these are; empty: all four.")
+    warnings = models.JSONField(default=list, blank=True, help_text="What was doubtful about them when it was asked.")
     requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="jobs")
     dedupe_key = models.CharField(max_length=64, db_index=True)
     rank = models.PositiveSmallIntegerField(choices=Rank, default=Rank.ROUTINE)

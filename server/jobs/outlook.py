@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Protocol
 
 from server.core.job import WaitingReason
+from server.core.scheduler import Demand
 from server.imaging.models import Series
 from server.jobs.models import Job
 
@@ -46,13 +47,16 @@ class Outlook(Protocol):
     """Who serves jobs; asked in the caller's transaction."""
 
     def prospect(self, job: Job, series: Sequence[Series]) -> Prospect:
-        """Who takes the job now, which reads `series` (with their artifacts) in the order T1, T1CE, T2, FLAIR."""
+        """Who takes the job now, which reads `series` (with their artifacts) in the order of its sequences."""
 
     def reason(self, job: Job) -> WaitingReason:
         """Why the job waits when it is not its turn."""
 
     def eta(self, demand: str, place: int) -> float | None:
         """Seconds to the end of a job of this kind at this place of the queue; None when nobody knows."""
+
+    def is_declared(self, demand: Demand) -> bool:
+        """Whether any worker of the route, here or away, has a model for such a job."""
 
 
 class Nobody:
@@ -66,6 +70,9 @@ class Nobody:
 
     def eta(self, demand: str, place: int) -> float | None:
         return None
+
+    def is_declared(self, demand: Demand) -> bool:
+        return False
 
 
 _outlook: Outlook = Nobody()
@@ -90,3 +97,8 @@ def reason_of(job: Job) -> WaitingReason:
 def eta_of(demand: str, place: int) -> float | None:
     """Seconds to the end of a queued job at this place (1: next), if anybody can tell."""
     return _outlook.eta(demand, place)
+
+
+def is_declared(demand: Demand) -> bool:
+    """Whether any worker of the route, here or away, has a model for such a job."""
+    return _outlook.is_declared(demand)

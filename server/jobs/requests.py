@@ -21,8 +21,9 @@ from server.core.scheduler import Demand
 from server.imaging.errors import SeriesNotFound
 from server.imaging.models import Series
 from server.imaging.selectors import studies_for
-from server.jobs import selectors, services
-from server.jobs.errors import KeyReused, SequencesUnclear
+from server.imaging.sequences import doubts_of
+from server.jobs import outlook, selectors, services
+from server.jobs.errors import KeyReused, SequenceMissing, SequencesUnclear
 from server.jobs.models import Job, RequestKey
 from server.jobs.rows import RANKS, demand_word
 from server.jobs.selectors import Snapshot
@@ -32,9 +33,13 @@ MOST_ATTEMPTS = 3
 NAMED_DIGITS = 16
 SERIES_FIELDS = (
     *("uid", "part", "revision", "sequence", "content_sha256", "study__owner_id"),
+    *("sequence_source", "sequence_confidence", "sequence_reason", "fingerprint"),
     *(f"artifact__{name}" for name in ("size", "sha256", "encoding", "dtype", "shape", "affine")),
 )
 """With what an offer says of its inputs, so that a click need not read them again."""
+
+Given = tuple[tuple[Sequence, Series], ...]
+"""Which series stands for which sequence, in the order of the sequences."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +66,7 @@ def request_segmentation(*, user: Any, wish: Wish, idempotency_key: str = "") ->
     Raises:
         SeriesNotFound: a series does not exist, or not for this user.
         SequencesUnclear: which series is which sequence cannot be told.
+        SequenceMissing: fewer than four were named, and no model is declared for those alone.
         KeyReused: the key was used for another request.
         QueueFull: too many jobs wait already.
     """
@@ -89,11 +95,11 @@ def _answered_before(user: Any, wish: Wish, key: str) -> Snapshot | None:
 def _requested(user: Any, wish: Wish, key: str, *, looks_first: bool) -> Snapshot:
     """`looks_first`: whether to look for the same question among the open ones. The constraint `job_open_once` finds it
     as well, so that an ordinary click need not ask."""
-    reference, four = _series_of(user, wish)
-    row = _row(user, wish, reference, four)
+    reference, given = _series_of(user, wish)
+    row = _row(user, wish, reference, given)
     snapshot = _open_one(row.dedupe_key) if looks_first else None
     if snapshot is None:
-        snapshot = services.queue(row, series=four)
+        snapshot = services.queue(row, series=[one for _, one in given])
         audit.note(actor=audit.actor_of(user), action="job.request", job=row.id, study=row.study_id)
     if key:
         RequestKey.objects.create(user=user, key=key, request_sha256=wish.sha256, job_id=snapshot["id"])
@@ -105,36 +111,51 @@ def _open_one(dedupe_key: str) -> Snapshot | None:
     return next((selectors.position_and_snapshot(job_id)[2] for job_id in open_ids), None)
 
 
-def _row(user: Any, wish: Wish, reference: Series, four: tuple[Series, ...]) -> Job:
+def _row(user: Any, wish: Wish, reference: Series, given: Given) -> Job:
     name, _, version = wish.model.partition("@")
-    route = Route.LAB if _is_local(wish) else Route.SERVER
-    demand = Demand(route=route, model_name=name or None, model_version=version, labels=wish.labels)
-    question = [reference.study_id, reference.pk, *(f"{one.pk}:{one.content_sha256}" for one in four)]
+    names = [str(sequence) for sequence, _ in given]
+    series = [one for _, one in given]
+    missing = [str(sequence) for sequence in ORDER if sequence not in names]
+    demand = Demand(
+        route=Route.LAB if _is_local(wish) else Route.SERVER,
+        model_name=name or None,
+        model_version=version,
+        labels=wish.labels,
+        sequences=frozenset(names) if missing else frozenset(),
+    )
+    if missing and not outlook.is_declared(demand):
+        raise SequenceMissing(missing, given=names, model=wish.model)
+    question = [reference.study_id, reference.pk, *(f"{one.pk}:{one.content_sha256}" for one in series)]
     return Job(
         study_id=reference.study_id,
         series=reference,
-        sequence_series_ids=[one.pk for one in four],
+        sequence_series_ids=[one.pk for one in series],
+        sequences=names if missing else [],
+        warnings=[*_without(missing), *doubts_of(dict(given))],
         requested_by=user,
-        dedupe_key=_digest([*question, wish.model, route]),
+        dedupe_key=_digest([*question, *(names if missing else ()), wish.model, demand.route]),
         rank=RANKS[wish.priority],
         model_name=name,
         model_version=version,
         labels=sorted(wish.labels),
         demand=demand_word(demand),
-        inputs=[one.artifact.sha256[:NAMED_DIGITS] for one in four],
-        route=route,
+        inputs=[one.artifact.sha256[:NAMED_DIGITS] for one in series],
+        route=demand.route,
     )
 
 
-def _series_of(user: Any, wish: Wish) -> tuple[Series, tuple[Series, ...]]:
-    if len(wish.sequence_refs) != len(ORDER):
-        raise SequencesUnclear(
-            f"Four series are needed, one each of T1, T1CE, T2 and FLAIR; {len(wish.sequence_refs)} were named."
-        )
+def _without(missing: Ordered[str]) -> list[str]:
+    return [f"Analysed without {', '.join(missing)}, by a model made for that."] if missing else []
+
+
+def _series_of(user: Any, wish: Wish) -> tuple[Series, Given]:
+    count = len(wish.sequence_refs)
+    if count > len(ORDER):
+        raise SequencesUnclear(f"One series each of T1, T1CE, T2 and FLAIR is needed; {count} were named.")
     shelf = _visible(user, {wish.series_ref, *wish.sequence_refs})
     reference, *named = (_named(shelf, ref, user) for ref in (wish.series_ref, *wish.sequence_refs))
-    if len({one.pk for one in named}) != len(ORDER):
-        raise SequencesUnclear("The same series was named twice; four different ones are needed.")
+    if len({one.pk for one in named}) != count:
+        raise SequencesUnclear("The same series was named twice; they have to be different ones.")
     if {one.study_id for one in named} != {reference.study_id}:
         raise SequencesUnclear("The series belong to different studies.")
     return reference, in_sequence_order(named)
@@ -157,26 +178,31 @@ def _named(shelf: list[Series], ref: str, user: Any) -> Series:
     return min(meant, key=lambda one: (one.pk != ref, one.study.owner_id != user.pk, one.part, -one.revision))
 
 
-def in_sequence_order(named: Ordered[Series]) -> tuple[Series, ...]:
-    """Four series as T1, T1CE, T2, FLAIR: by what was recognised, or by their order when one was not.
+def in_sequence_order(named: Ordered[Series]) -> Given:
+    """The series as T1, T1CE, T2, FLAIR: by what was recognised, or by their order when one of four was not.
 
     Raises:
-        SequencesUnclear: a sequence is there twice, or one that was recognised stands in another's place.
+        SequencesUnclear: a sequence is there twice, one that was recognised stands in another's place, or of fewer
+            than four one was not recognised.
     """
     recognised = Counter(one.sequence for one in named if one.sequence)
     doubled = sorted(name for name, count in recognised.items() if count > 1)
     missing = [str(name) for name in ORDER if name not in recognised]
     if doubled:
         raise SequencesUnclear(f"More than one of the series is {doubled[0]}; {', '.join(missing)} would be missing.")
-    if not missing:
-        return tuple(sorted(named, key=lambda one: ORDER.index(Sequence(one.sequence))))
+    if sum(recognised.values()) == len(named):
+        return tuple((name, one) for name in ORDER for one in named if one.sequence == name)
+    if len(named) < len(ORDER):
+        raise SequencesUnclear(
+            "Fewer than four series were named, and of one it is not known which sequence it is. Say which it is."
+        )
     for place, one in zip(ORDER, named, strict=True):
         if one.sequence and one.sequence != place:
             raise SequencesUnclear(
                 f"Not every series was recognised, so their order counts: T1, T1CE, T2, FLAIR. "
                 f"The one in the place of {place} is {one.sequence}."
             )
-    return tuple(named)
+    return tuple(zip(ORDER, named, strict=True))
 
 
 def _is_local(wish: Wish) -> bool:

@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from inference.contract import Stage
+from inference.contract import Sequence, Stage
 from server.core import job as core
 from server.core.scheduler import Demand, Waiting
 from server.jobs.models import Job, Rank
@@ -69,20 +69,27 @@ def waiting_of(row: Job) -> Waiting:
 
 def demand_word(demand: Demand) -> str:
     """A demand as one word, equal for equal demands: the queue is read by it."""
-    labels = ",".join(sorted(demand.labels))
-    return "|".join((demand.route, demand.model_name or "", demand.model_version, labels))
+    parts = [demand.route, demand.model_name or "", demand.model_version, ",".join(sorted(demand.labels))]
+    # With all four there is no fifth part: so the word is what it was before there were variants.
+    return "|".join([*parts, ",".join(sorted(demand.sequences))] if demand.sequences else parts)
 
 
 @lru_cache(maxsize=1024)
 def demand_of(word: str) -> Demand:
     """The demand that a word says."""
-    route, name, version, labels = word.split("|")
+    route, name, version, labels, *sequences = word.split("|")
     return Demand(
         route=core.Route(route),
         model_name=name or None,
         model_version=version,
         labels=frozenset(filter(None, labels.split(","))),
+        sequences=frozenset(name for part in sequences for name in part.split(",")),
     )
+
+
+def given_sequences(row: Job) -> tuple[Sequence, ...]:
+    """Which sequence each of the job's series stands for, in the order of `sequence_series_ids`."""
+    return tuple(map(Sequence, row.sequences)) or tuple(Sequence)
 
 
 BLAMELESS = frozenset({"busy", "draining", "no_model", "vram", "shutdown"})

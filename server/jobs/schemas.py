@@ -32,7 +32,9 @@ class ResultOut(Schema):
 
 
 class JobOut(Schema):
-    """A job at one moment. `progress` is 0 to 1 over the whole job; `queue_position` 1 is next."""
+    """A job at one moment. `progress` is 0 to 1 over the whole job; `queue_position` 1 is next.
+
+    `sequences` says which sequence each of `sequence_series_ids` is; `warnings` what was doubtful about them."""
 
     id: str
     state: Literal["queued", "leased", "running", "succeeded", "failed", "cancelled"]
@@ -48,6 +50,9 @@ class JobOut(Schema):
     attempt: int
     series_id: str
     sequence_series_ids: list[str]
+    sequences: list[str]
+    missing_sequences: list[str]
+    warnings: list[str]
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None

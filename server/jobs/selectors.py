@@ -10,6 +10,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from inference.contract import Sequence
 from server.core.job import HELD_STATES, OPEN_STATES, State
 from server.imaging.models import Mask
 from server.imaging.selectors import mask_of, studies_for
@@ -18,6 +19,7 @@ from server.jobs.epoch import current_epoch
 from server.jobs.errors import JobNotFound
 from server.jobs.models import Job, JobEvent
 from server.jobs.reasons import failure
+from server.jobs.rows import given_sequences
 
 Snapshot = dict[str, Any]
 
@@ -146,6 +148,7 @@ def _snapshot(job: Job, mask: Mask | None, standing: Standing) -> Snapshot:
         "attempt": job.attempt + is_leased,
         "series_id": job.series_id,
         "sequence_series_ids": list(job.sequence_series_ids),
+        **_sequences(job),
         "created_at": _instant(job.created_at),
         "started_at": _instant(job.started_at),
         "finished_at": _instant(job.finished_at),
@@ -153,6 +156,15 @@ def _snapshot(job: Job, mask: Mask | None, standing: Standing) -> Snapshot:
         "result": _result(job.id, mask) if mask else None,
         "epoch": current_epoch(),
         "seq": job.last_seq,
+    }
+
+
+def _sequences(job: Job) -> dict[str, list[str]]:
+    given = given_sequences(job)
+    return {
+        "sequences": [str(one) for one in given],
+        "missing_sequences": [str(one) for one in Sequence if one not in given],
+        "warnings": list(job.warnings),
     }
 
 

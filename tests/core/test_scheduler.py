@@ -192,9 +192,19 @@ def test_no_worker_with_the_labels_is_no_worker():
 
 
 def test_a_model_is_meant_by_its_name_and_its_version_if_one_is_named():
-    assert model_for(None, "", [SMALL, LARGE]) == SMALL
-    assert model_for("large", "", [SMALL, LARGE]) == LARGE
-    assert model_for("large", "1.0", [SMALL, LARGE]) is None
+    assert model_for(ANY, [SMALL, LARGE]) == SMALL
+    assert model_for(replace(ANY, model_name="large"), [SMALL, LARGE]) == LARGE
+    assert model_for(replace(ANY, model_name="large", model_version="1.0"), [SMALL, LARGE]) is None
+
+
+def test_only_a_model_for_exactly_the_sequences_at_hand_fits():
+    without_t1ce = replace(SMALL, name="three", sequences=frozenset({"T1", "T2", "FLAIR"}))
+    three = replace(ANY, sequences=without_t1ce.sequences)
+
+    assert model_for(three, [SMALL, LARGE, without_t1ce]) == without_t1ce
+    assert model_for(ANY, [without_t1ce, LARGE]) == LARGE
+    assert model_for(replace(ANY, sequences=frozenset({"T1", "T2"})), [SMALL, without_t1ce]) is None
+    assert model_for(replace(three, model_name="large"), [LARGE, without_t1ce]) is None
 
 
 # ── any queue ───────────────────────────────────────────────────────────────────────────────────────────────────

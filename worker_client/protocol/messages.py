@@ -39,13 +39,15 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
 class ModelName(Part, frozen=True, kw_only=True):
     """A model as both sides name it; the digest is that of its weights.
 
-    `memory_mb` is what it needs of the device at its peak, 0 when nobody has said.
+    `memory_mb` is what it needs of the device at its peak, 0 when nobody has said. `sequences` are those that it is
+    made for, no more and no fewer; empty: all four.
     """
 
     name: Name
     version: Name
     sha256: Digest
     memory_mb: int = 0
+    sequences: tuple[str, ...] = ()
 
 
 class Software(Part, frozen=True, kw_only=True):

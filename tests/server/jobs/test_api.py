@@ -110,7 +110,8 @@ def test_an_idempotency_key_answers_with_its_job_even_after_the_end(client, four
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
-        ({"sequence_series_ids": ["a", "b"]}, 422, "sequences_unclear"),
+        ({"sequence_series_ids": ["a", "b", "c", "d", "e"]}, 422, "sequences_unclear"),
+        ({"sequence_series_ids": ["a", "b"]}, 404, "series_not_found"),
         ({"sequence_series_ids": []}, 422, "invalid_request"),
         ({"sequence_series_ids": ["a", "b", "c", "d"]}, 404, "series_not_found"),
         ({"priority": "at once"}, 422, "invalid_request"),

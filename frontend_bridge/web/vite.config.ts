@@ -14,12 +14,13 @@ export default defineConfig({
     modulePreload: false,
     cssCodeSplit: true,
     rollupOptions: {
-      input: { viewer: "src/viewer/main.ts", workers: "src/admin/main.ts" },
+      preserveEntrySignatures: "exports-only", // what a page of ours runs exports nothing; ohif.js is imported
+      input: { viewer: "src/viewer/main.ts", workers: "src/admin/main.ts", ohif: "src/ohif/main.ts" },
       output: {
         entryFileNames: "[name].js",
         chunkFileNames: "chunks/[name]-[hash].js",
         assetFileNames: "[name][extname]",
-        codeSplitting: { groups: [{ name: "shared", test: /src\/(client|imaging)\/|src\/viewer\/dom/ }] },
+        codeSplitting: { groups: [{ name: "shared", test: /src\/(client|imaging)\/|src\/viewer\/(dom|words)/ }] },
       },
     },
   },

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from inference.contract import ModelRef, Scans, Segmentation, Stage
 from inference.postprocess import finish, volumes_ml
-from inference.predict import predict
+from inference.predictors import predictor_of
 from inference.preprocess import prepare
 from inference.watch import Watch
 
@@ -24,7 +24,7 @@ def segment(scans: Scans, *, model: LoadedModel, watch: Watch) -> Segmentation:
     """
     entry = model.entry
     prepared = watch.stage(Stage.PREPROCESS, prepare, scans.volumes, scans.grid, entry, advance=watch.advance)
-    found = watch.stage(Stage.INFERENCE, predict, prepared, model=model, watch=watch)
+    found = watch.stage(Stage.INFERENCE, predictor_of(entry), prepared, model=model, watch=watch)
     labels = watch.stage(Stage.POSTPROCESS, finish, found, prepared.grid, grid=scans.grid, entry=entry)
     return Segmentation(
         labels=labels,

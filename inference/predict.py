@@ -46,11 +46,11 @@ def predict(prepared: Prepared, *, model: LoadedModel, watch: Watch) -> npt.NDAr
     canvas = Canvas(channels=len(entry.channels), shape=size_of(frame), window=window)
     # Convolutions on a CPU are 1.8 times faster with the channels last.
     network = model.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    with _failures_named(), torch.inference_mode(), Pace(network, tiles=len(tiles), watch=watch) as pace:
+    with failures_named(), torch.inference_mode(), Pace(network, tiles=len(tiles), watch=watch) as pace:
         for tile in tiles:
             canvas.add(tile, _run(network, head[(slice(None), *tile)], model=model))
             pace.tile_done()
-            watch.show(lambda: _preview(cut(canvas.blended(), back_from(frame, shape)), prepared.grid, entry))
+            watch.show(lambda: preview_of(cut(canvas.blended(), back_from(frame, shape)), prepared.grid, entry))
     return cut(canvas.blended(), back_from(frame, shape))
 
 
@@ -75,7 +75,8 @@ def _run(network: torch.nn.Module, tile: npt.NDArray[np.float32], *, model: Load
     return np.asarray(found[0].cpu().numpy(), dtype=np.float32)
 
 
-def _preview(found: npt.NDArray[np.float32], grid: Grid, entry: ModelEntry) -> Preview:
+def preview_of(found: npt.NDArray[np.float32], grid: Grid, entry: ModelEntry) -> Preview:
+    """The labels so far, thinned out to PREVIEW_EDGE voxels an axis."""
     step = -(-max(grid.shape) // PREVIEW_EDGE)
     affine = grid.affine.copy()
     affine[:3, :3] *= step
@@ -85,7 +86,8 @@ def _preview(found: npt.NDArray[np.float32], grid: Grid, entry: ModelEntry) -> P
 
 
 @contextlib.contextmanager
-def _failures_named() -> Iterator[None]:
+def failures_named() -> Iterator[None]:
+    """Tell memory that ran out from a network that failed: OutOfMemory or ModelFailed."""
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError) as error:

@@ -5,6 +5,8 @@ ModelError (inference.errors)
 ├── ManifestInvalid   the description beside the weights does not describe a model
 ├── BundleRefused     a bundle asks for what is not on the list, or is not a bundle
 ├── WeightsUnfit      the weights do not belong to the network they came with
+├── CheckpointInvalid a published checkpoint is not one, or is damaged
+├── DownloadFailed    a file could not be fetched; the next try goes on where this one ended
 └── PickleAllowed     this process was told to load pickled code, so no weights are loaded at all
 """
 
@@ -37,6 +39,21 @@ class WeightsUnfit(ModelError):
     """The weights cannot be read, or do not belong to this network."""
 
     code = "weights_unfit"
+
+
+class CheckpointInvalid(ModelError):
+    """A TensorFlow checkpoint cannot be read as what it says it is."""
+
+    code = "checkpoint_invalid"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The checkpoint is not usable: {reason}.")
+
+
+class DownloadFailed(ModelError):
+    """A file could not be fetched. What came is kept, and another try goes on from there."""
+
+    code = "download_failed"
 
 
 class PickleAllowed(ModelError):

@@ -11,13 +11,14 @@ from typing import Any, Literal, cast
 
 from inference.contract import ModelRef, Region, Sequence
 from inference.models.errors import ManifestInvalid
-from inference.models.networks import NetworkSpec
+from inference.models.networks import CASCADES, NetworkSpec
 
 FORMAT = 1
 MAX_BYTES = 1_000_000
 LABEL_CHANNELS = ("BG", "NCR", "ED", "ET")
 
 Output = Literal["regions", "labels"]
+Kind = Literal["windows", "cascade"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class ModelEntry:
     `output`: "regions", a sigmoid each, or "labels", one softmax; `channels` names them in order (WT TC ET, or
     BG NCR ED ET). `window`: voxels of a tile along X, Y, Z (RAS+), each a multiple of what the network halves.
     `overlap`: share of a tile that neighbours have in common. `memory_mb`: peak on a CPU for a head of 240x240x155.
+    `kind`: "windows", one network tile by tile, or "cascade", several that follow each other and cut slabs of their
+    own: its description names no window and no overlap, and both are zero here.
     """
 
     name: str
@@ -46,6 +49,7 @@ class ModelEntry:
     licence: str
     network: NetworkSpec
     weights: Path
+    kind: Kind = "windows"
 
     @property
     def ref(self) -> ModelRef:
@@ -71,6 +75,7 @@ def entry_from(document: object, *, folder: Path) -> ModelEntry:
     network = _typed(document, "network", dict)
     spec = NetworkSpec(name=_text(network, "name", r"\w{1,32}"), arguments=_typed(network, "arguments", dict))
     spec.check()
+    kind = _kind(document, spec)
     entry = ModelEntry(
         name=_text(document, "name", r"[a-z0-9][a-z0-9._-]{0,63}"),
         version=_text(document, "version", r"[0-9A-Za-z][0-9A-Za-z.+-]{0,31}"),
@@ -79,14 +84,15 @@ def entry_from(document: object, *, folder: Path) -> ModelEntry:
         spacing_mm=_number(document, "spacing_mm", low=0.3, high=8.0),
         output=cast(Output, _text(document, "output", "regions|labels")),
         channels=tuple(_words(document, "channels")),
-        window=_window(document),
-        overlap=_number(document, "overlap", low=0.0, high=0.9),
+        window=_window(document) if kind == "windows" else (0, 0, 0),
+        overlap=_number(document, "overlap", low=0.0, high=0.9) if kind == "windows" else 0.0,
         normalisation=cast(Literal["zscore_nonzero"], _text(document, "normalisation", "zscore_nonzero")),
         memory_mb=int(_number(document, "memory_mb", low=1, high=1_000_000)),
         intended_use=_text(document, "intended_use", r"[^\x00-\x1f]{1,400}"),
         licence=_text(document, "licence", r"[^\x00-\x1f]{1,400}"),
         network=spec,
         weights=folder / _text(document, "weights", r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.safetensors"),
+        kind=kind,
     )
     _check_channels(entry)
     return entry
@@ -94,10 +100,12 @@ def entry_from(document: object, *, folder: Path) -> ModelEntry:
 
 def document_of(entry: ModelEntry) -> dict[str, Any]:
     """The JSON document that `entry_from` reads back."""
+    tiling = {"window": list(entry.window), "overlap": entry.overlap} if entry.kind == "windows" else {}
     return {
         "format": FORMAT,
         "name": entry.name,
         "version": entry.version,
+        "kind": entry.kind,
         "sha256": entry.sha256,
         "weights": entry.weights.name,
         "network": {"name": entry.network.name, "arguments": dict(entry.network.arguments)},
@@ -105,8 +113,7 @@ def document_of(entry: ModelEntry) -> dict[str, Any]:
         "spacing_mm": entry.spacing_mm,
         "output": entry.output,
         "channels": list(entry.channels),
-        "window": list(entry.window),
-        "overlap": entry.overlap,
+        **tiling,
         "normalisation": entry.normalisation,
         "memory_mb": entry.memory_mb,
         "intended_use": entry.intended_use,
@@ -122,6 +129,14 @@ def _check_channels(entry: ModelEntry) -> None:
     for key, count in wanted:
         if entry.network.arguments.get(key) != count:
             raise ManifestInvalid(f"network.{key}", f"is not {count}")
+
+
+def _kind(document: Mapping[str, Any], spec: NetworkSpec) -> Kind:
+    """Descriptions from before there were cascades do not say it."""
+    kind = cast(Kind, _text({"kind": "windows", **document}, "kind", "windows|cascade"))
+    if (kind == "cascade") != (spec.name in CASCADES):
+        raise ManifestInvalid("kind", f"is not that of {spec.name}")
+    return kind
 
 
 def _typed(document: Mapping[str, Any], key: str, kind: type[Any]) -> Any:

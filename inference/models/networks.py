@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,13 @@ ALLOWED_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
         *("feature_size", "norm_name", "drop_rate", "attn_drop_rate", "dropout_path_rate", "normalize", "patch_norm"),
         *("spatial_dims", "use_v2"),
     ),
+    "MSNetCascade": ("in_channels", "out_channels", "views"),
 }
+CASCADES = frozenset({"MSNetCascade"})
+"""Networks that follow each other, each looking closer; `views` says along which axes."""
+
+VIEWS = ("axial", "wt_axial", "all")
+"""Views of a cascade: axial slices alone; the first stage axial, the others in all three; all stages in all three."""
 
 MAX_NUMBER = 4096
 """No count, width or size of a sensible network is larger; a bigger number is a way to exhaust memory."""
@@ -54,6 +60,8 @@ class NetworkSpec:
             if key not in ALLOWED_ARGUMENTS[self.name]:
                 raise ManifestInvalid(f"network.{key[:MAX_TEXT]}", f"is not an argument of {self.name}")
             check_plain(value, place=f"network.{key}")
+        if self.name in CASCADES and self.arguments.get("views") not in VIEWS:
+            raise ManifestInvalid("network.views", f"is not one of {', '.join(VIEWS)}")
         if self.arguments.get("spatial_dims", 3) != 3:
             raise ManifestInvalid("network.spatial_dims", "is not 3")
 
@@ -88,15 +96,18 @@ def build(spec: NetworkSpec) -> torch.nn.Module:
     """The network with random weights. Raises ManifestInvalid when its arguments do not go together."""
     from monai.networks import nets
 
+    from inference.models.brats17.network import MSNetCascade
+
     spec.check()
-    makers = {
+    makers: dict[str, Callable[..., torch.nn.Module]] = {
         "SegResNet": nets.SegResNet,
         "UNet": nets.UNet,
         "DynUNet": nets.DynUNet,
         "SwinUNETR": nets.SwinUNETR,
+        "MSNetCascade": MSNetCascade.of,
     }
     try:
-        network: torch.nn.Module = makers[spec.name](**spec.arguments)
+        network = makers[spec.name](**spec.arguments)
     except (TypeError, ValueError, AssertionError, KeyError, IndexError, RuntimeError) as error:
         raise ManifestInvalid("network", f"cannot be built from these arguments ({type(error).__name__})") from error
     return network

@@ -1,6 +1,7 @@
 """`python -m inference T1 T1CE T2 FLAIR --out DIR`: the same analysis as behind the server, from files to files.
 
-The mask lies on the grid of T1CE, or of another input by --reference.
+The mask lies on the grid of T1CE, or of another input by --reference. A sequence that is missing is given as `-`;
+then a model is used that is made for the others.
 Exit status: 0 done, 2 wrong words, 3 the scans cannot be analysed, 4 the model cannot be used, 5 this machine
 cannot do it (memory, device), 1 anything else, 130 interrupted.
 """
@@ -12,12 +13,13 @@ import logging
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping
 from collections.abc import Sequence as Several
 from dataclasses import dataclass
 from pathlib import Path
 
 from inference.contract import Grid, InputFile, ModelRef, Order, Outcome, Region, Sequence, Volume
-from inference.errors import InferenceError
+from inference.errors import InferenceError, InputInvalid
 from inference.export.nifti import write_nifti
 from inference.export.report import report, write_report
 from inference.isolate import Sandbox
@@ -28,6 +30,7 @@ from inference.volume import from_ras, pack, ras_grid, unpack
 EXIT_BY_FAMILY = {"input_invalid": 3, "model_error": 4, "oom": 5}
 EXIT_BY_CODE = {"device_unavailable": 5}
 INTERRUPTED = 130
+MISSING = Path("-")
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,8 @@ def analyse(options: argparse.Namespace) -> Written:
         threading.Thread(target=_start_early, args=(sandbox,), daemon=True).start()
         with Display(sys.stderr) as display, tempfile.TemporaryDirectory(prefix="segwire-") as folder:
             model = _model(options)
-            sources = _read_all([getattr(options, sequence.lower()) for sequence in Sequence], display)
-            reference = sources[Sequence(options.reference)]
+            sources = _read_all(_given(options), display)
+            reference = _reference(sources, options.reference)
             order = _order(sources, ras_grid(reference.volume.grid), model=model, folder=Path(folder))
             display.show("start", 0.0)
             outcome = sandbox.segment(order, display.news)
@@ -91,15 +94,16 @@ def _parser() -> argparse.ArgumentParser:
         epilog="python -m inference models: the models of this machine.",
     )
     for sequence in Sequence:
-        parser.add_argument(sequence.lower(), type=Path, metavar=str(sequence), help="NIfTI file or DICOM folder")
+        parser.add_argument(
+            sequence.lower(), type=Path, metavar=str(sequence), help="NIfTI file or DICOM folder; - if missing"
+        )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the mask and the report")
     parser.add_argument("--model", metavar="NAME", help="a model of `models list` (default: the built-in one)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda:N (default: auto)")
     parser.add_argument(
         "--reference",
         choices=[str(sequence) for sequence in Sequence],
-        default=str(Sequence.T1CE),
-        help="the input on whose grid the mask lies (default: T1CE)",
+        help="the input on whose grid the mask lies (default: T1CE, or the first where that is missing)",
     )
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
     parser.add_argument("--models-folder", type=Path, metavar="DIR", help="where added models lie")
@@ -121,10 +125,25 @@ def _model(options: argparse.Namespace) -> ModelRef | None:
     return Registry(options.models_folder).find(options.model).ref
 
 
-def _read_all(paths: Several[Path], display: Display) -> dict[Sequence, Source]:
+def _given(options: argparse.Namespace) -> dict[Sequence, Path]:
+    paths = {sequence: getattr(options, sequence.lower()) for sequence in Sequence}
+    given = {sequence: path for sequence, path in paths.items() if path != MISSING}
+    if not given:
+        raise InputInvalid("sequence_missing", "All four sequences are missing.")
+    return given
+
+
+def _reference(sources: dict[Sequence, Source], named: str | None) -> Source:
+    wanted = Sequence(named) if named else next(one for one in (Sequence.T1CE, *sources) if one in sources)
+    if wanted not in sources:
+        raise InputInvalid("sequence_missing", "The mask is to lie on its grid, and it was not given.", subject=wanted)
+    return sources[wanted]
+
+
+def _read_all(paths: Mapping[Sequence, Path], display: Display) -> dict[Sequence, Source]:
     sources = {}
-    for index, (sequence, path) in enumerate(zip(Sequence, paths, strict=True)):
-        display.show("read", index / len(Sequence))
+    for index, (sequence, path) in enumerate(paths.items()):
+        display.show("read", index / len(paths))
         sources[sequence] = read_source(path, sequence)
     return sources
 
@@ -146,7 +165,7 @@ def _write(
     mask: Volume, outcome: Outcome, sources: dict[Sequence, Source], reference: Source, *, folder: Path
 ) -> Written:
     folder.mkdir(parents=True, exist_ok=True)
-    warnings = (*outcome.warnings, *(doubt for source in sources.values() for doubt in source.doubts))
+    warnings = (*_without(sources), *outcome.warnings, *(doubt for one in sources.values() for doubt in one.doubts))
     files = [folder / "mask.nii.gz"]
     write_nifti(mask, files[0], labels=True)
     if reference.originals and mask.voxels.any():
@@ -164,6 +183,11 @@ def _write(
     )
     write_report(content, folder / "report.json")
     return Written((*files, folder / "report.json"), dict(outcome.volumes_ml), warnings)
+
+
+def _without(sources: dict[Sequence, Source]) -> tuple[str, ...]:
+    missing = [str(sequence) for sequence in Sequence if sequence not in sources]
+    return (f"Analysed without {', '.join(missing)}, by a model made for that.",) if missing else ()
 
 
 def _write_seg(mask: Volume, reference: Source, path: Path, *, model: ModelRef) -> None:

@@ -9,44 +9,39 @@ Flow: 8 mask
 from __future__ import annotations
 
 from collections.abc import Sequence as Several
-from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import highdicom
 import numpy as np
 import numpy.typing as npt
+from highdicom import PixelMeasuresSequence, PlaneOrientationSequence, PlanePositionSequence
 from highdicom.seg import Segmentation, SegmentDescription, segread
 from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian
 
 from inference.contract import Grid, Label, ModelRef, Volume
 from inference.dicom.headers import PARSE_ERRORS, quiet
-from inference.dicom.reference import reference_images
+from inference.dicom.reference import SourceImages, source_images
+from inference.dicom.slices import PlanesDiffer, planes_on
 from inference.dicom.uids import uid_from
-from inference.dicom.voxels import from_highdicom, grid_of_images
-from inference.errors import InferenceError
-from inference.volume import from_ras, ras_grid, to_ras
+from inference.errors import InferenceError, InputInvalid
+from inference.export.origin import Origin, equipment, series_number
+from inference.export.segments import MANUFACTURER, PARTS, Part, tracking_uid
 
-MANUFACTURER = "Segwire"
 _INDEX_TOLERANCE = 1e-2
 """Of a voxel: positions in headers are decimal strings of few digits."""
 
 
-@dataclass(frozen=True)
-class _Segment:
-    label: Label
-    name: str
-    tracking_id: str
-    kind: Any
-    rgb: tuple[int, int, int]
-
-
-_SEGMENTS = (
-    _Segment(Label.NECROTIC_CORE, "Necrotic tumour core", "necrotic-core", codes.SCT.Necrosis, (220, 40, 40)),
-    _Segment(Label.OEDEMA, "Peritumoural oedema", "oedema", codes.SCT.Edema, (60, 180, 75)),
-    _Segment(Label.ENHANCING_TUMOUR, "Enhancing tumour", "enhancing-tumour", codes.SCT.Neoplasm, (255, 210, 0)),
+_KINDS = MappingProxyType(
+    {
+        Label.NECROTIC_CORE: codes.SCT.Necrosis,
+        Label.OEDEMA: codes.SCT.Edema,
+        Label.ENHANCING_TUMOUR: codes.SCT.Neoplasm,
+    }
 )
 
 
@@ -66,15 +61,37 @@ def write_seg(mask: Volume, originals: Several[Path], path: Path, *, model: Mode
     Raises:
         SegRefused: the mask is empty, lies elsewhere than the images, or the headers cannot carry a SEG.
     """
-    if not mask.voxels.any():
-        raise SegRefused("An empty mask has no segments to write.")
+    origin = Origin(model=model, subject=subject, at=datetime.now().astimezone())
+    save_seg(mask, sources_of(mask, originals), path, origin=origin)
+
+
+def sources_of(mask: Volume, originals: Several[Path]) -> SourceImages:
+    """The source images as the objects refer to them. Raises SegRefused where the mask does not lie on them."""
     with quiet():
-        images = reference_images(originals)
-        labels = _on_images(mask, images)
         try:
-            _segmentation(labels, images, model=model, subject=subject).save_as(path)
+            return source_images(originals, mask.grid)
+        except (PlanesDiffer, InputInvalid) as error:
+            raise SegRefused(str(error)) from error
         except PARSE_ERRORS as error:
             raise SegRefused("The headers of the source images cannot carry a segmentation.") from error
+
+
+def save_seg(mask: Volume, source: SourceImages, path: Path, *, origin: Origin) -> Any:
+    """The same for headers that were read already; answers the pydicom Dataset that was written.
+
+    Raises:
+        SegRefused: the mask is empty, or the headers cannot carry a SEG.
+    """
+    if not mask.voxels.any():
+        raise SegRefused("An empty mask has no segments to write.")
+    labels = source.planes.sliced(mask.voxels).astype(np.uint8)
+    with quiet():
+        try:
+            found = _segmentation(labels, source, origin=origin)
+            found.save_as(path)
+        except PARSE_ERRORS as error:
+            raise SegRefused("The headers of the source images cannot carry a segmentation.") from error
+    return found
 
 
 def read_back(path: Path, grid: Grid) -> npt.NDArray[np.uint8]:
@@ -88,11 +105,18 @@ def read_back(path: Path, grid: Grid) -> npt.NDArray[np.uint8]:
             found = segread(path).get_volume(combine_segments=True)
         except PARSE_ERRORS as error:
             raise SegRefused("The written segmentation cannot be read.") from error
-    part = to_ras(from_highdicom(found.array.astype(np.uint8), np.asarray(found.affine, dtype=np.float64)))
-    whole = ras_grid(grid)
-    labels = np.zeros(whole.shape, dtype=np.uint8)
-    labels[_window(part.grid, whole)] = part.voxels
-    return from_ras(labels, like=grid).astype(np.uint8)
+    frames, place = found.array, np.asarray(found.affine, dtype=np.float64)
+    if np.linalg.det(place[:3, [2, 1, 0]]) < 0:  # highdicom counts slices against rows x columns
+        place = place @ _counted_back(len(frames))
+        frames = frames[::-1]
+    edges = place[:3, :3] / np.linalg.norm(place[:3, :3], axis=0)
+    try:
+        planes = planes_on(grid, (*edges[:, 2], *edges[:, 1]))
+    except PlanesDiffer as error:
+        raise SegRefused("The written segmentation has frames off the grid of the mask.") from error
+    whole = np.zeros((len(planes.positions), *planes.shape), dtype=np.uint8)
+    whole[_window(np.linalg.inv(planes.affine) @ place, part=frames.shape, whole=whole.shape)] = frames
+    return planes.stacked(whole).astype(np.uint8)
 
 
 def prove_seg(path: Path, mask: Volume) -> None:
@@ -105,65 +129,81 @@ def prove_seg(path: Path, mask: Volume) -> None:
         raise SegRefused("The written segmentation does not say the same as the mask.")
 
 
-def _on_images(mask: Volume, images: list[Any]) -> npt.NDArray[np.uint8]:
-    """The mask as (images, rows, columns), in the order of `images`."""
-    grid = grid_of_images(images)
-    if not ras_grid(grid).is_close_to(ras_grid(mask.grid), tolerance_mm=1e-2):
-        raise SegRefused("The mask does not lie on the grid of the source images.")
-    labels = from_ras(to_ras(mask).voxels, like=grid).astype(np.uint8)
-    return np.ascontiguousarray(labels[:, ::-1, :].transpose(2, 1, 0))
-
-
-def _segmentation(labels: npt.NDArray[np.uint8], images: list[Any], *, model: ModelRef, subject: str) -> Any:
+def _segmentation(labels: npt.NDArray[np.uint8], source: SourceImages, *, origin: Origin) -> Any:
     content = sha256(labels.tobytes()).hexdigest()
     algorithm = highdicom.AlgorithmIdentificationSequence(
-        name=model.name, family=codes.DCM.ArtificialIntelligence, version=model.version, source=MANUFACTURER
+        name=origin.model.name,
+        family=codes.DCM.ArtificialIntelligence,
+        version=origin.model.version,
+        source=MANUFACTURER,
+        parameters={"weights_sha256": origin.model.sha256},
     )
     return Segmentation(
-        source_images=images,
+        source_images=source.images,
         pixel_array=labels,
         segmentation_type="BINARY",
-        segment_descriptions=[_description(segment, algorithm, subject) for segment in _SEGMENTS],
-        series_instance_uid=uid_from("seg-series", subject, content),
-        sop_instance_uid=uid_from("seg-instance", subject, content),
-        series_number=images[0].SeriesNumber + 1000,
+        segment_descriptions=[_description(part, algorithm, origin.subject) for part in PARTS],
+        series_instance_uid=uid_from("seg-series", origin.subject, content),
+        sop_instance_uid=uid_from("seg-instance", origin.subject, content),
+        series_number=series_number(source.first, 1000),
         instance_number=1,
-        manufacturer=MANUFACTURER,
-        manufacturer_model_name=model.name[:64],
-        software_versions=model.version[:64],
-        device_serial_number=model.sha256[:16],
         content_label="BRAIN_TUMOUR",
         content_description="Brain tumour, found by software; research use only",
         series_description="Brain tumour segmentation (research use only)",
         transfer_syntax_uid=ExplicitVRLittleEndian,
         omit_empty_frames=True,
+        **_places(source),
+        **equipment(origin),
     )
 
 
-def _description(segment: _Segment, algorithm: Any, subject: str) -> Any:
+def _places(source: SourceImages) -> dict[str, Any]:
+    """Where the planes lie, said by us when the source does not say it image by image."""
+    if source.is_stack:
+        return {}
+    planes = source.planes
+    return {
+        "plane_positions": [PlanePositionSequence("PATIENT", image_position=place) for place in planes.positions],
+        "plane_orientation": PlaneOrientationSequence("PATIENT", image_orientation=planes.orientation),
+        "pixel_measures": PixelMeasuresSequence(
+            pixel_spacing=planes.spacing_mm,
+            slice_thickness=round(planes.between_mm, 4),
+            spacing_between_slices=round(planes.between_mm, 4),
+        ),
+    }
+
+
+def _description(part: Part, algorithm: Any, subject: str) -> Any:
     return SegmentDescription(
-        segment_number=int(segment.label),
-        segment_label=segment.name,
+        segment_number=int(part.label),
+        segment_label=part.name,
         segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
-        segmented_property_type=segment.kind,
+        segmented_property_type=_KINDS[part.label],
         algorithm_type="AUTOMATIC",
         algorithm_identification=algorithm,
-        tracking_uid=uid_from("tracking", subject, segment.tracking_id),
-        tracking_id=segment.tracking_id,
+        tracking_uid=tracking_uid(subject, part.tracking_id),
+        tracking_id=part.tracking_id,
         anatomic_regions=[codes.SCT.Brain],
-        display_color=highdicom.color.CIELabColor.from_rgb(*segment.rgb),
+        display_color=highdicom.color.CIELabColor.from_rgb(*part.rgb),
     )
 
 
-def _window(part: Grid, whole: Grid) -> tuple[slice, slice, slice]:
-    """Where the part lies in the whole; both RAS+ with the same axes."""
-    start = np.linalg.inv(whole.affine) @ part.affine
+def _counted_back(slices: int) -> npt.NDArray[np.float64]:
+    back = np.diag([-1.0, 1.0, 1.0, 1.0])
+    back[0, 3] = slices - 1
+    return back
+
+
+def _window(
+    start: npt.NDArray[np.float64], *, part: tuple[int, ...], whole: tuple[int, ...]
+) -> tuple[slice, slice, slice]:
+    """Where the part lies in the whole, by the matrix from its voxels to those of the whole."""
     first = np.round(start[:3, 3]).astype(int)
     expected = np.eye(4)
     expected[:3, 3] = first
-    last = first + np.asarray(part.shape)
+    last = first + np.asarray(part)
     is_off = not np.allclose(start, expected, atol=_INDEX_TOLERANCE)
-    if is_off or (first < 0).any() or (last > np.asarray(whole.shape)).any():
+    if is_off or (first < 0).any() or (last > np.asarray(whole)).any():
         raise SegRefused("The written segmentation has frames off the grid of the mask.")
     x, y, z = (slice(int(low), int(high)) for low, high in zip(first, last, strict=True))
     return x, y, z

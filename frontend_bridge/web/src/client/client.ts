@@ -1,5 +1,6 @@
 /** Everything a page needs: studies and volumes over HTTP, requests, and live following over one WebSocket. */
 
+import { Archives } from "./archives";
 import { Fallback } from "./fallback";
 import type { Follower } from "./follower";
 import type { ByeFrame, ServerFrame } from "./frames";
@@ -7,7 +8,7 @@ import { Http, type HttpOptions } from "./http";
 import { JobFollower, type JobListener, type JobSource } from "./jobs";
 import { Line, SIGNED_OUT, browserPage, verdict, type LineState } from "./line";
 import { StudyFollower, WorkersFollower, type StudyListener, type WorkersListener } from "./lists";
-import type { Job, Sequence, Series, Study, UploadAnswer } from "./types";
+import type { Job, JobResult, Report, Sequence, Series, Study, UploadAnswer } from "./types";
 import { uploadFiles, type UploadWatch } from "./uploads";
 
 const JOBS = "/api/mri/segmentation/jobs/";
@@ -38,6 +39,7 @@ export interface Watch {
 
 export class SegmentationClient {
   readonly http: Http;
+  readonly archives: Archives;
   private readonly line: Line;
   private readonly followers = new Map<string, Follower>();
   private receiving: JobFollower | null = null;
@@ -46,6 +48,7 @@ export class SegmentationClient {
 
   constructor(private readonly options: ClientOptions = {}) {
     this.http = new Http(options);
+    this.archives = new Archives(this.http);
     this.fallback = new Fallback(
       () => this.followers.values(),
       () => this.tell(),
@@ -109,6 +112,11 @@ export class SegmentationClient {
 
   job(id: string, signal?: AbortSignal): Promise<Job> {
     return this.http.get(`${JOBS}${encodeURIComponent(id)}/`, signal);
+  }
+
+  /** What report.json says of a finished job. */
+  report(result: JobResult): Promise<Report | null> {
+    return result.report_url ? this.http.get<Report>(result.report_url) : Promise.resolve(null);
   }
 
   /** A ticket for one socket: single use, good for half a minute. */

@@ -16,6 +16,41 @@ export interface JobResult {
   /** Of the gzip NIfTI label mask. */
   sha256: string;
   volumes_ml: { WT: number; TC: number; ET: number };
+  /** DICOM structured report, summary and key images; absent when the scans came as NIfTI. */
+  sr_url?: string | null;
+  pdf_url?: string | null;
+  key_image_urls?: string[];
+  change?: Change | null;
+}
+
+export type Region = "WT" | "TC" | "ET";
+export const REGIONS: readonly Region[] = ["WT", "TC", "ET"];
+
+/** Against the earlier study's mask of `since`, an ISO day: in mL, and in per cent where there was something before. */
+export type Change = Partial<Record<Region, { ml: number; percent: number | null }>> & { since?: string | null };
+
+/** What report.json says beside the volumes; older reports have less. */
+export interface Report {
+  warnings?: string[];
+  measurements?: Partial<Record<Region, Measures>>;
+  alignment?: Aligned[];
+  brain?: { method: string; volume_ml: number } | null;
+  change?: Change | null;
+}
+
+export interface Measures {
+  largest_axial_diameter_mm?: number | null;
+  perpendicular_diameter_mm?: number | null;
+  largest_diameter_mm?: number | null;
+}
+
+/** How a sequence came to lie on the reference: "none", "headers" or "rigid". */
+export interface Aligned {
+  sequence: Sequence;
+  method: string;
+  rotation_degrees: number;
+  shift_mm: number;
+  similarity: number | null;
 }
 
 export interface Job {
@@ -36,6 +71,10 @@ export interface Job {
   attempt: number;
   series_id: string;
   sequence_series_ids: string[];
+  sequences?: Sequence[];
+  missing_sequences?: Sequence[];
+  /** What was doubtful about the series when it was asked. */
+  warnings?: string[];
   created_at: string;
   started_at: string | null;
   finished_at: string | null;
@@ -51,7 +90,7 @@ export interface Series {
   description: string;
   sequence: Sequence | null;
   sequence_confidence: number;
-  /** tags, name, voxels or person. */
+  /** header, name, voxels or person; empty: nobody knows. */
   sequence_source?: string;
   sequence_reason?: string;
   shape: [number, number, number];
@@ -77,6 +116,15 @@ export interface Study {
   created_at?: string;
   series: Series[];
   proposal?: Proposal;
+  set_aside?: SetAside[];
+}
+
+/** What was in the upload and is no scan: localizers, maps, reports. `files` of them look alike. */
+export interface SetAside {
+  filename: string;
+  code: string;
+  detail: string;
+  files: number;
 }
 
 export interface Refused {
@@ -88,6 +136,7 @@ export interface Refused {
 export interface UploadAnswer {
   studies: Study[];
   refused: Refused[];
+  set_aside?: SetAside[];
 }
 
 export interface Worker {

@@ -1,7 +1,7 @@
 /** Bringing files in: small ones in one request, everything else resumably, file by file, as one batch. */
 
 import { Http, ProblemError, UnreachableError } from "./http";
-import type { Refused, Study, UploadAnswer } from "./types";
+import type { Refused, SetAside, Study, UploadAnswer } from "./types";
 
 export interface UploadWatch {
   onProgress?(sent: number, total: number, phase: "sending" | "reading"): void;
@@ -33,7 +33,7 @@ async function sendTogether(
   watch.onProgress?.(0, total, "sending");
   const answer = await http.post<Partial<UploadAnswer>>("/api/mri/uploads/", form);
   watch.onProgress?.(total, total, "reading");
-  return { studies: answer.studies ?? [], refused: answer.refused ?? [] };
+  return { studies: answer.studies ?? [], refused: answer.refused ?? [], set_aside: answer.set_aside ?? [] };
 }
 
 async function sendAsBatch(
@@ -76,12 +76,15 @@ interface BatchAnswer {
   state: "receiving" | "ingesting" | "done" | "failed";
   studies: Study[];
   refused: Refused[];
+  set_aside?: SetAside[];
 }
 
 async function readBatch(http: Http, batch: string, signal?: AbortSignal): Promise<UploadAnswer> {
   for (;;) {
     const answer = await http.get<BatchAnswer>(`/api/mri/uploads/batches/${batch}/`, signal);
-    if (answer.state === "done") return { studies: answer.studies, refused: answer.refused };
+    if (answer.state === "done") {
+      return { studies: answer.studies, refused: answer.refused, set_aside: answer.set_aside ?? [] };
+    }
     if (answer.state === "failed") {
       const detail = answer.refused.map((one) => `${one.filename}: ${one.detail}`).join(" ");
       throw new ProblemError(422, "nothing_readable", "No readable series", detail, { refused: answer.refused });

@@ -1,13 +1,13 @@
 /** Bringing files in: drop them anywhere, or choose files or a folder. */
 
-import type { SegmentationClient, UploadAnswer } from "../client";
-import { h, replace, show, text } from "./dom";
+import { ProblemError, type Refused, type SegmentationClient, type SetAside, type UploadAnswer } from "../client";
+import { AsideList } from "./aside";
+import { h, show, text } from "./dom";
 import { chosenFiles, droppedFiles } from "./files";
 import { sentenceOf } from "./sentences";
 import { onLanguage, say, t } from "./words";
 
 const MB = 1024 * 1024;
-const SHOWN_REFUSALS = 3;
 
 export class Adder {
   readonly element: HTMLElement;
@@ -20,7 +20,8 @@ export class Adder {
   });
   private readonly bar = h("progress", { max: 1, value: 0 });
   private readonly status = h("p", { class: "status", role: "status", "data-testid": "upload-status" });
-  private readonly refusals = h("ul", { class: "refusals", "data-testid": "refusals" });
+  private readonly refused = new AsideList("notRead", "refusals");
+  private readonly aside = new AsideList("setAside", "upload-set-aside");
   private readonly stopButton = h("button", { type: "button", class: "quiet" });
   private stop: AbortController | null = null;
   private line: () => string = () => "";
@@ -28,6 +29,7 @@ export class Adder {
   constructor(
     private readonly client: SegmentationClient,
     private readonly onAdded: (answer: UploadAnswer) => void,
+    archiveButton: HTMLElement,
   ) {
     const addFiles = say(h("button", { type: "button", "data-testid": "add-files" }), "addFiles");
     const addFolder = say(h("button", { type: "button", "data-testid": "add-folder" }), "addFolder");
@@ -46,11 +48,13 @@ export class Adder {
       { class: "adder" },
       say(h("p", { class: "hint" }), "dropHere"),
       h("div", { class: "row" }, addFiles, addFolder),
+      archiveButton,
       this.files,
       this.folder,
       h("div", { class: "row" }, this.bar, this.stopButton),
       this.status,
-      this.refusals,
+      this.refused.element,
+      this.aside.element,
     );
     this.tell(() => "", null);
     onLanguage(() => text(this.status, this.line()));
@@ -76,7 +80,8 @@ export class Adder {
   private async send(files: File[]): Promise<void> {
     if (files.length === 0 || this.stop) return;
     this.stop = new AbortController();
-    replace(this.refusals);
+    this.refused.setFiles([]);
+    this.aside.setFiles([]);
     try {
       const answer = await this.client.upload(files, {
         signal: this.stop.signal,
@@ -87,6 +92,7 @@ export class Adder {
       const isStopped = this.stop.signal.aborted;
       this.tell(() => (isStopped ? t("uploadStopped") : sentenceOf(error)), null);
       this.status.classList.toggle("bad", !isStopped);
+      if (error instanceof ProblemError) this.unread(error);
     } finally {
       this.stop = null;
     }
@@ -104,9 +110,16 @@ export class Adder {
       () => [t("uploadDone", { count }), refused ? t("uploadRefused", { count: refused }) : ""].join(" "),
       null,
     );
-    const lines = answer.refused.slice(0, SHOWN_REFUSALS).map((one) => h("li", {}, `${one.filename}: ${one.detail}`));
-    replace(this.refusals, ...lines);
+    this.refused.setFiles(answer.refused);
+    this.aside.setFiles(answer.set_aside ?? []);
     this.onAdded(answer);
+  }
+
+  /** Nothing could be read: each file with its reason. */
+  private unread(error: ProblemError): void {
+    const listed = <T>(name: string): T[] => (Array.isArray(error.extra[name]) ? (error.extra[name] as T[]) : []);
+    this.refused.setFiles(listed<Refused>("refused"));
+    this.aside.setFiles(listed<SetAside>("set_aside"));
   }
 
   private tell(line: () => string, fraction: number | null): void {

@@ -1,7 +1,8 @@
 /** The "AI analysis" card: the button, where it runs, and how far it is. */
 
-import { STAGES, isOpen, type Job } from "../client";
+import { STAGES, isOpen, type Job, type Sequence } from "../client";
 import { h, replace, show, text } from "./dom";
+import { told } from "./told";
 import { duration, onLanguage, say, t, unsay } from "./words";
 
 export interface AnalysisEvents {
@@ -30,6 +31,7 @@ export class AnalysisCard {
   private job: Job | null = null;
   private jobs: Job[] = [];
   private isReady = false;
+  private missing: Sequence[] = [];
   private isAsked = false;
   private isCancelling = false;
   private endsAt: number | null = null;
@@ -73,9 +75,10 @@ export class AnalysisCard {
     this.draw();
   }
 
-  /** Whether four series are chosen. */
-  setReady(isReady: boolean): void {
+  /** Whether it can be asked for as things are chosen, and which sequences it would have to do without. */
+  setReady(isReady: boolean, missing: Sequence[]): void {
     this.isReady = isReady;
+    this.missing = missing;
     this.draw();
   }
 
@@ -114,7 +117,9 @@ export class AnalysisCard {
   private draw(): void {
     const job = this.job;
     const isBusy = job !== null && isOpen(job);
-    say(this.start, job && !isBusy ? "analyseAgain" : "analyse");
+    const names = this.missing.join(", ");
+    if (names && this.isReady) say(this.start, "analyseWithout", { names });
+    else say(this.start, job && !isBusy ? "analyseAgain" : "analyse");
     this.start.disabled = !this.isReady || this.isAsked || isBusy;
     this.start.classList.toggle("again", job !== null && !isBusy);
     show(this.cancel, isBusy);
@@ -163,7 +168,8 @@ export class AnalysisCard {
       if (job.waiting_reason) lines.push(t(job.waiting_reason));
     }
     if (job && isOpen(job) && job.attempt > 1) lines.push(t("attempt", { attempt: job.attempt }));
-    if (job?.error) lines.push(job.error.message);
+    if (job?.missing_sequences?.length) lines.push(t("ranWithout", { names: job.missing_sequences.join(", ") }));
+    if (job?.error) lines.push(told(job.error.message, job.error.code));
     text(this.reason, lines.join(" · "));
     this.reason.classList.toggle("bad", this.trouble !== null || job?.state === "failed");
     show(this.reason, lines.length > 0);

@@ -24,6 +24,14 @@ export function replace(parent: Element, ...children: Child[]): void {
   parent.replaceChildren(...children.filter((child) => child !== null));
 }
 
+/** `replace`, and whoever was on a control with a `data-key` by keyboard is on its successor. */
+export function redraw(parent: Element, ...children: Child[]): void {
+  const focused = document.activeElement;
+  const key = parent.contains(focused) ? focused?.getAttribute("data-key") : null;
+  replace(parent, ...children);
+  if (key) parent.querySelector<HTMLElement>(`[data-key="${CSS.escape(key)}"]`)?.focus();
+}
+
 export function show(element: HTMLElement, isShown: boolean): void {
   element.hidden = !isShown;
 }

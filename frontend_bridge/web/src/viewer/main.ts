@@ -2,8 +2,9 @@
 
 import "./viewer.css";
 
-import { SegmentationClient, type ByeFrame, type LineState, type Study } from "../client";
+import { SegmentationClient, type ByeFrame, type LineState, type Study, type UploadAnswer } from "../client";
 import { Adder } from "./adder";
+import { ArchiveSearch } from "./archives";
 import { h, one, replace, show, text } from "./dom";
 import { chooseEngine, engineMaker } from "./engines/choose";
 import { PaneGrid } from "./grid";
@@ -44,22 +45,32 @@ async function main(): Promise<void> {
     void reading.open(study);
   };
   const list = new StudyList(open);
-  const adder = new Adder(client, (answer) => {
+  const fetched = (studyId: string): void => {
     void refresh(client, list);
-    const first = answer.studies[0];
     // The study that is open hears of its new series by itself.
-    if (first) void client.study(first.id).then(open);
-  });
+    void client.study(studyId).then(open);
+  };
+  const archives = new ArchiveSearch(client.archives, fetched);
+  const added = ({ studies: [first] }: UploadAnswer): void => (first ? fetched(first.id) : void refresh(client, list));
+  const adder = new Adder(client, added, archives.button);
   const welcome = say(h("p", { class: "welcome" }), "chooseStudy");
   const side = h("nav", { class: "side" }, list.element, adder.element);
   adder.listen(side);
   grid.element.append(welcome);
-  replace(one("app"), side, grid.element, reading.panel);
+  replace(one("app"), side, grid.element, reading.panel, archives.dialog);
   wireHeader();
 
   document.addEventListener("visibilitychange", () => {
     if (document.visibilityState === "visible") void refresh(client, list);
   });
+  // Where there is no archive, or this person may not ask, nothing of them is shown.
+  client.archives.all().then(
+    (servers) => {
+      archives.setServers(servers);
+      reading.setServers(servers);
+    },
+    () => {},
+  );
   const studies = await refresh(client, list);
   const asked = new URLSearchParams(location.search).get("study");
   const chosen = studies.find((study) => study.id === asked);

@@ -2,10 +2,13 @@
 
 import {
   isOpen,
+  ProblemError,
+  type Archive,
   type Job,
   type Preview,
   type SegmentationClient,
   type Sequence,
+  type Series,
   type Study,
   type Watch,
 } from "../client";
@@ -18,17 +21,22 @@ import type { PaneGrid } from "./grid";
 import { lesionPoint } from "./lesion";
 import { ResultCard } from "./result";
 import { sentenceOf } from "./sentences";
-import { SlotPicker } from "./slots";
+import { SequencesCard } from "./sequences";
+import { idsOf, isClash, missingOf } from "./slots";
 import { t } from "./words";
 
 export class Reading {
   readonly panel: HTMLElement;
-  private readonly slots = new SlotPicker((sequence) => this.slotChanged(sequence));
+  private readonly sequences: SequencesCard;
   private readonly analysis: AnalysisCard;
   private readonly result: ResultCard;
   private study: Study | null = null;
+  /** The series for which the server has said that it cannot do without the missing sequences. */
+  private refused = "";
   private job: Job | null = null;
   private mask: Volume | null = null;
+  /** The job whose report is shown or on its way. */
+  private reported: string | null = null;
   private jobWatch: Watch | null = null;
   private studyWatch: Watch | null = null;
 
@@ -45,20 +53,28 @@ export class Reading {
       },
       options,
     );
-    this.result = new ResultCard({
-      onLook: (look) => grid.setLook(look),
-      onShowLesion: () => this.showLesion(),
+    this.result = new ResultCard(
+      { onLook: (look) => grid.setLook(look), onShowLesion: () => this.showLesion() },
+      client.archives,
+    );
+    this.sequences = new SequencesCard({
+      onSlots: () => this.slotsChanged(),
+      onCorrect: (series, sequence) => void this.correct(series, sequence),
     });
-    this.panel = h("aside", { class: "panel" }, this.slots.element, this.analysis.element, this.result.element);
+    this.panel = h("aside", { class: "panel" }, this.sequences.element, this.analysis.element, this.result.element);
     show(this.panel, false);
+  }
+
+  setServers(servers: Archive[]): void {
+    this.result.setServers(servers);
   }
 
   async open(study: Study): Promise<void> {
     this.close();
     this.study = study;
     show(this.panel, true);
-    this.slots.setStudy(study);
-    this.analysis.setReady(this.slots.isComplete);
+    this.sequences.setStudy(study);
+    this.drawReady();
     let isFirst = true;
     this.studyWatch = this.client.watchStudy(study.id, {
       // A second snapshot means that changes may have been missed.
@@ -68,12 +84,14 @@ export class Reading {
       },
       onChange: (change) => void this.changed(change.type),
     });
-    const pictures = this.grid.setSlots(this.slots.slots);
+    const pictures = this.grid.setSlots(this.sequences.slots);
     await this.findJob();
     await pictures;
   }
 
   private close(): void {
+    this.refused = "";
+    this.sequences.setTrouble(null);
     this.jobWatch?.close();
     this.studyWatch?.close();
     this.jobWatch = this.studyWatch = null;
@@ -101,24 +119,46 @@ export class Reading {
   }
 
   private async start(useLocal: boolean | undefined): Promise<void> {
-    const ids = this.slots.ids;
+    const { slots } = this.sequences;
+    const ids = idsOf(slots);
     const study = this.study;
-    if (!ids || !study) return;
+    if (ids.length === 0 || !study) return;
     const before = this.job;
     this.analysis.setAsked(true);
     this.clearMask();
     try {
-      const reference = this.slots.slots.T1CE?.id ?? ids[0];
+      const reference = slots.T1CE?.id ?? ids[0];
       const job = await this.client.request(reference, { sequenceSeriesIds: ids, useLocal });
       if (this.study !== study) return;
       this.follow(job.id, job);
       this.analysis.setJobs(await this.client.jobs(study.id));
     } catch (error) {
       if (before) this.follow(before.id);
+      if (error instanceof ProblemError && error.code === "sequence_missing") this.refused = ids.join();
       this.analysis.setTrouble(() => t("failedStart", { reason: sentenceOf(error) }));
     } finally {
       this.analysis.setAsked(false);
+      this.drawReady();
     }
+  }
+
+  /** A person says what a series is. The server keeps it, and proposes anew. */
+  private async correct(series: Series, sequence: Sequence | null): Promise<void> {
+    const study = this.study;
+    try {
+      await this.client.correct(series.id, sequence);
+      if (this.study === study) this.sequences.setTrouble(null);
+    } catch (error) {
+      if (this.study === study) this.sequences.setTrouble(t("notCorrected", { reason: sentenceOf(error) }));
+    }
+    await this.refetch();
+  }
+
+  /** With fewer than four the server is asked once; what it refused is not offered again. */
+  private drawReady(): void {
+    const { slots } = this.sequences;
+    const ids = idsOf(slots);
+    this.analysis.setReady(ids.length > 0 && !isClash(slots) && this.refused !== ids.join(), missingOf(slots));
   }
 
   private async cancel(job: Job): Promise<void> {
@@ -147,8 +187,19 @@ export class Reading {
   private showJob(job: Job): void {
     this.job = job;
     this.analysis.setJob(job);
-    if (job.result) this.result.showResult(job);
+    if (job.result) this.showResult(job);
     else if (!isOpen(job)) this.clearMask();
+  }
+
+  private showResult(job: Job): void {
+    this.result.showResult(job);
+    if (this.reported === job.id || !job.result) return;
+    this.reported = job.id;
+    // The figures of the table came with the job; what the report says beside them may come a moment later, or not.
+    this.client
+      .report(job.result)
+      .then((report) => this.job?.id === job.id && this.result.setReport(report))
+      .catch(() => (this.reported = null));
   }
 
   private async showPreview(id: string, preview: Preview): Promise<void> {
@@ -177,13 +228,14 @@ export class Reading {
 
   private clearMask(): void {
     this.mask = null;
+    this.reported = null;
     this.grid.setMask(null);
     this.result.clear();
   }
 
-  private slotChanged(_: Sequence): void {
-    this.analysis.setReady(this.slots.isComplete);
-    void this.grid.setSlots(this.slots.slots);
+  private slotsChanged(): void {
+    this.drawReady();
+    void this.grid.setSlots(this.sequences.slots);
   }
 
   private async changed(type: string): Promise<void> {
@@ -204,9 +256,9 @@ export class Reading {
       const fresh = await this.client.study(study.id);
       if (this.study !== study) return;
       this.study = fresh;
-      this.slots.setStudy(fresh);
-      this.analysis.setReady(this.slots.isComplete);
-      await this.grid.setSlots(this.slots.slots);
+      this.sequences.setStudy(fresh);
+      this.drawReady();
+      await this.grid.setSlots(this.sequences.slots);
     } catch (error) {
       this.analysis.setTrouble(() => sentenceOf(error));
     }

@@ -1,12 +1,13 @@
 /** The result card: what was found in mL, how the mask is shown, and the files. */
 
-import type { Job } from "../client";
+import { REGIONS, type Archive, type Archives, type Job, type Region, type Report } from "../client";
 import { LABELS, labelColour, type Label, type Look } from "../imaging/labels";
 import { h, replace, show } from "./dom";
+import { MeasuresPanel } from "./measures";
+import { SendingList } from "./sending";
 import { say, sayIn, onLanguage, t, type Key } from "./words";
 
-const REGIONS = ["WT", "TC", "ET"] as const;
-const MADE_OF: Record<(typeof REGIONS)[number], readonly Label[]> = { WT: [1, 2, 3], TC: [1, 3], ET: [3] };
+const MADE_OF: Record<Region, readonly Label[]> = { WT: [1, 2, 3], TC: [1, 3], ET: [3] };
 
 export interface ResultEvents {
   onLook(look: Look): void;
@@ -24,9 +25,15 @@ export class ResultCard {
   private readonly finding = h("p", { class: "hint", "data-testid": "nothing-found" });
   private readonly lesion = h("button", { type: "button", class: "quiet", "data-testid": "show-lesion" });
   private readonly styles: HTMLButtonElement[];
+  private readonly measures = new MeasuresPanel();
+  private readonly sending: SendingList;
   private job: Job | null = null;
 
-  constructor(private readonly events: ResultEvents) {
+  constructor(
+    private readonly events: ResultEvents,
+    archives: Archives,
+  ) {
+    this.sending = new SendingList(archives);
     sayIn(this.opacity, "aria-label", "opacity").addEventListener("input", () =>
       this.change({ opacity: Number(this.opacity.value) / 100 }),
     );
@@ -45,7 +52,9 @@ export class ResultCard {
       this.volumes,
       this.legend,
       h("div", { class: "row" }, h("div", { class: "group" }, ...this.styles), this.opacity),
+      this.measures.element,
       this.files,
+      this.sending.element,
     );
     this.legend.append(...LABELS.map((label) => this.legendRow(label)));
     onLanguage(() => this.drawVolumes());
@@ -53,8 +62,14 @@ export class ResultCard {
     this.clear();
   }
 
+  setServers(servers: Archive[]): void {
+    this.sending.setServers(servers);
+  }
+
   clear(): void {
     this.job = null;
+    this.setReport(null);
+    this.sending.setJob(null);
     show(this.element, false);
   }
 
@@ -63,6 +78,11 @@ export class ResultCard {
     show(this.element, true);
     show(this.preliminary, true);
     for (const part of [this.finding, this.volumes, this.files, this.lesion]) show(part, false);
+  }
+
+  /** What report.json says; null: not known yet. */
+  setReport(report: Report | null): void {
+    this.measures.setReport(report);
   }
 
   showResult(job: Job): void {
@@ -75,6 +95,7 @@ export class ResultCard {
     show(this.lesion, job.result.volumes_ml.WT > 0);
     this.drawVolumes();
     this.drawFiles(job);
+    this.sending.setJob(job);
   }
 
   private drawVolumes(): void {
@@ -103,16 +124,16 @@ export class ResultCard {
   private drawFiles(job: Job): void {
     const result = job.result;
     if (!result) return;
-    const links: [Key, string | null, string][] = [
+    const links: [Key, string | null | undefined, string][] = [
       ["maskFile", result.mask_url, "mask"],
       ["segFile", result.seg_url, "seg"],
+      ["srFile", result.sr_url, "sr"],
+      ["pdfFile", result.pdf_url, "pdf"],
       ["reportFile", result.report_url, "report"],
     ];
-    const items = links
-      .filter(([, url]) => url !== null)
-      .map(([key, url, name]) =>
-        h("li", {}, say(h("a", { href: url ?? "", download: true, "data-testid": `download-${name}` }), key)),
-      );
+    const items = links.filter(([, url]) => url).map(([key, url, name]) => download(url ?? "", name, key));
+    const keys = result.key_image_urls ?? [];
+    items.push(...keys.map((url, index) => download(url, `key-${index + 1}`, "keyImage", { number: index + 1 })));
     replace(this.files, ...items);
   }
 
@@ -140,4 +161,8 @@ function swatch(label: Label): HTMLElement {
   const patch = h("i", { class: "swatch" });
   patch.style.backgroundColor = `rgb(${labelColour(label).join(" ")})`;
   return patch;
+}
+
+function download(url: string, name: string, key: Key, values: Record<string, number> = {}): HTMLElement {
+  return h("li", {}, say(h("a", { href: url, download: true, "data-testid": `download-${name}` }), key, values));
 }

@@ -56,9 +56,12 @@ export class StudyList {
 }
 
 /** DICOM writes a person as FAMILY^GIVEN^MIDDLE, with other scripts after an equals sign. */
+export function readableName(name: string | null | undefined): string {
+  return (name ?? "").split("=")[0].split("^").filter(Boolean).join(" ");
+}
+
 export function nameOf(study: Study): string {
-  const readable = (study.patient_name ?? "").split("=")[0].split("^").filter(Boolean).join(" ");
-  return readable || study.description || t("unnamed");
+  return readableName(study.patient_name) || study.description || t("unnamed");
 }
 
 /** Nothing when the name says it already. */

@@ -19,6 +19,7 @@ from server.core.errors import Problem
 from server.dispatch.api import router as dispatch_router
 from server.imaging.api import router as imaging_router
 from server.jobs.api import router as jobs_router
+from server.pacs.api import router as pacs_router
 
 
 class StrictParser(Parser):
@@ -41,6 +42,7 @@ api = DescribedAPI(
 )
 api.add_router("/mri/segmentation/", jobs_router, tags=["segmentation"])
 api.add_router("/mri/", imaging_router, tags=["imaging"])
+api.add_router("/pacs/", pacs_router, tags=["archives"])
 api.add_router("/", dispatch_router, tags=["workers"])
 api.add_router("/", accounts_router, tags=["accounts"])
 

@@ -15,12 +15,12 @@ import environ
 
 from server.config.limits import Limits
 from server.imaging.bucket import Bucket, NoBucket, bucket_of
+from server.pacs.place import NoPlace, Place, place_of
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 LOOPBACK_NETWORKS = ("127.0.0.0/8", "::1/128")
 """Always allowed: the server's own worker and health checks call there."""
-NOT_BUILT = ("DICOMWEB_URL",)
 SECRET_LENGTH = 50
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOG_FORMATS = ("console", "json")
@@ -54,6 +54,8 @@ class Env:
     """None: finished files stay below DATA_DIR."""
     accel_location: str
     """Where nginx serves DATA_DIR internally, with a slash at both ends; empty: this server sends the bytes."""
+    dicomweb: Place | None
+    """The archive named "default"; None: none by that way."""
     use_local_inference: bool
     models_dir: Path
     log_level: str
@@ -70,9 +72,6 @@ def read(base: Path = PROJECT_DIR) -> Env:
     values.prefix = ""
     if (base / ".env").is_file():
         environ.Env.read_env(base / ".env", overwrite=False)
-    for name in NOT_BUILT:
-        if values.str(name, default=""):
-            raise WrongSetting(name, "this version cannot use it; unset it, files are kept in DATA_DIR")
     if "MONAI_ALLOW_PICKLE" in os.environ:
         raise WrongSetting("MONAI_ALLOW_PICKLE", "unset it; with it a weights file could run code")
     data_dir = _writable(Path(values.str("DATA_DIR", default=str(base / "data"))).expanduser().resolve())
@@ -92,6 +91,7 @@ def read(base: Path = PROJECT_DIR) -> Env:
         trusted_proxies=_networks("TRUSTED_PROXIES", tuple(values.list("TRUSTED_PROXIES", default=LOOPBACK_NETWORKS))),
         storage=_storage(values.str("STORAGE_URL", default="")),
         accel_location=_location(values.str("ACCEL_LOCATION", default="")),
+        dicomweb=_archive(values.str("DICOMWEB_URL", default="")),
         use_local_inference=_boolean(values, "USE_LOCAL_INFERENCE", default=False),
         models_dir=Path(values.str("MODELS_DIR", default=str(data_dir / "models"))),
         log_level=_one_of("LOG_LEVEL", values.str("LOG_LEVEL", default="INFO").upper(), LOG_LEVELS),
@@ -183,6 +183,13 @@ def _storage(url: str) -> Bucket | None:
         return bucket_of(url)
     except NoBucket as error:
         raise WrongSetting("STORAGE_URL", str(error)) from None
+
+
+def _archive(url: str) -> Place | None:
+    try:
+        return place_of(url)
+    except NoPlace as error:
+        raise WrongSetting("DICOMWEB_URL", str(error)) from None
 
 
 def _networks(name: str, texts: tuple[str, ...]) -> tuple[str, ...]:

@@ -76,6 +76,10 @@ def logging_config(*, level: str, style: str) -> None:
                 "daphne": {"level": "WARNING"},
                 "twisted": {"level": "WARNING"},
                 "httpx": {"level": "WARNING"},
+                # They would write down what an archive is searched for: names and numbers of patients.
+                "urllib3": {"level": "WARNING"},
+                "dicomweb_client": {"level": "ERROR"},
+                "pynetdicom": {"level": "CRITICAL"},
                 "django.channels.server": {"level": "WARNING"},
             },
         }

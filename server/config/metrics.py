@@ -12,6 +12,7 @@ from server.config.problems import problem_of
 from server.core.errors import NotAllowed, Problem
 from server.dispatch.selectors import connected_workers
 from server.jobs.selectors import open_jobs_by_state
+from server.pacs.selectors import counts as counts_of_archives
 
 
 async def metrics(request: HttpRequest) -> HttpResponse:
@@ -42,4 +43,9 @@ def _page() -> bytes:
     workers = Gauge("segwire_connected_workers", "Workers with a live session", ["route"], registry=registry)
     for route, count in connected_workers().items():
         workers.labels(route=route).set(count)
+    sent = Gauge("segwire_deliveries", "DICOM objects that an archive has not got yet", ["state"], registry=registry)
+    pulled = Gauge("segwire_open_pulls", "Studies on their way from an archive", ["state"], registry=registry)
+    for gauge, by_state in zip((sent, pulled), counts_of_archives(), strict=True):
+        for state, count in by_state.items():
+            gauge.labels(state=state).set(count)
     return generate_latest(registry)

@@ -24,6 +24,7 @@ LIMITS = ENV.limits
 TRUSTED_PROXIES = ENV.trusted_proxies
 STORAGE = ENV.storage
 ACCEL_LOCATION = ENV.accel_location
+DICOMWEB = ENV.dicomweb
 POLICY = Policy()
 
 SECRET_KEY = ENV.secret_key

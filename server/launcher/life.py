@@ -10,6 +10,7 @@ import structlog
 
 from server.dispatch import clock
 from server.launcher.local_worker import STOP_SECONDS, LocalWorker
+from server.pacs.loop import Errands
 from server.topics.sockets import farewell_to_all
 
 log = structlog.get_logger(__name__)
@@ -17,6 +18,7 @@ log = structlog.get_logger(__name__)
 FAREWELL_SECONDS = 5.0
 ANSWER_SECONDS = 5.0
 LOOK_SECONDS = 0.05
+ERRANDS_SECONDS = 2.0
 BACKGROUND_SECONDS = STOP_SECONDS + 2.0  # the own worker is ended, by force if need be, before the server is gone
 
 
@@ -36,9 +38,10 @@ class Web(Protocol):
 class Life:
     """Starts the dispatcher's clock and the own worker with the loop, and ends them in order on a signal."""
 
-    def __init__(self, *, local_worker: LocalWorker, web: Web) -> None:
+    def __init__(self, *, local_worker: LocalWorker, web: Web, errands: Errands | None = None) -> None:
         self.local_worker = local_worker
         self.web = web
+        self.errands = errands or Errands()
         self.stopping = asyncio.Event()
         self.tasks: list[asyncio.Task[None]] = []
         self.is_broken = False
@@ -50,6 +53,7 @@ class Life:
         work = clock.run(stop=self.stopping, on_server_job=self.local_worker.want)
         self.tasks = [loop.create_task(work), loop.create_task(self.local_worker.keep(self.stopping))]
         self.tasks[0].add_done_callback(self._on_clock_end)
+        self.errands.start()
 
     def _on_clock_end(self, task: asyncio.Task[None]) -> None:
         if not self.stopping.is_set() and not task.cancelled():
@@ -69,10 +73,13 @@ class Life:
         try:
             # First: who is sent away and comes back at once must find another server, or this one's successor.
             self.web.stop_listening()
+            self.errands.stop()
             said = await farewell_to_all(within_seconds=FAREWELL_SECONDS)
             log.info("said goodbye to the connected sockets", sockets=said)
             await self._answer_requests()
             await asyncio.wait(self.tasks, timeout=BACKGROUND_SECONDS)
+            if not await asyncio.to_thread(self.errands.join, ERRANDS_SECONDS):
+                log.info("what is under way for the archives is done once more later")
         finally:
             self.web.stop()
 

@@ -8,3 +8,9 @@ class PacsConfig(AppConfig):
     label = "pacs"
     verbose_name = "Picture archives"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from server.jobs.outbox import on_success
+        from server.pacs.loop import bell
+
+        on_success(lambda _job_id: bell.set())

@@ -168,6 +168,15 @@ TABLE: dict[tuple[str, str], Row] = {
     ("PATCH", WORKER + "uploads/{upload_id}"): Row(
         attempt(204, method="PATCH", fetch_only=401, elsewhere=404), _chunk, names=_mask_upload, hides="upload_id"
     ),
+    ("GET", "api/pacs/"): Row(signed_in(200, method="GET")),
+    ("GET", "api/pacs/deliveries/"): Row(RESULT, lambda scene: {"QUERY_STRING": f"job={scene.done.pk}"}),
+    ("GET", "api/pacs/pulls/{pull_id}/"): Row(signed_in(200, method="GET", other=404, member=404), hides="pull_id"),
+    # Whoever may search sees patients of the whole archive, so it takes a permission; and here nobody answers.
+    ("GET", "api/pacs/{name}/studies/"): Row(
+        signed_in(403, method="GET", staff=503), lambda _: {"QUERY_STRING": "patient_id=4711"}
+    ),
+    ("POST", "api/pacs/{name}/studies/{uid}/pull/"): Row(signed_in(403, method="POST", staff=202)),
+    ("POST", "api/pacs/{name}/jobs/{job_id}/send/"): Row(signed_in(403, method="POST", staff=202)),
     ("POST", "api/ws-ticket/"): Row(signed_in(200, method="POST")),
     ("GET", "api/session/"): Row(signed_in(200, method="GET")),
     # The document and its page describe the interface and show nothing that is stored.

@@ -27,10 +27,13 @@ from server.imaging.models import Mask, Series, Study, Upload, UploadBatch
 from server.jobs import services
 from server.jobs.models import Job
 from server.jobs.requests import Wish, request_segmentation
+from server.pacs.models import Pull, Server
 from tests.server.dispatch.scenes import a_worker, running
 from tests.server.shelf import a_study, a_user, four_series
 
 FOREIGN = "https://elsewhere.example"
+NOBODY = "http://127.0.0.1:9/dicom-web"
+"""Where no archive answers."""
 CONTENT = b"0123456789" * 10
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 FILE = b'{"the bytes": "of a file"}'
@@ -73,6 +76,7 @@ class Scene:
     batch: UploadBatch
     mask_upload: Upload
     hold: Hold
+    pull: Pull
     visitors: dict[str, Visitor]
 
     @property
@@ -85,6 +89,9 @@ class Scene:
             "batch": self.batch.uuid,
             "upload_id": self.upload.pk,
             "artifact_id": self.series.artifact_id,
+            "pull_id": self.pull.pk,
+            "name": self.pull.server.name,
+            "uid": self.pull.study_uid,
         }
 
 
@@ -116,6 +123,9 @@ def a_scene() -> Scene:
         batch=UploadBatch.objects.create(owner=owner, uuid="b-1", count=2),
         mask_upload=tus.create(length=len(CONTENT), max_bytes=1000, job_id=held.pk, fence=hold.fence, sha256=SHA256),
         hold=hold,
+        pull=Pull.objects.create(
+            server=Server.objects.create(name="attic", url=NOBODY), owner=owner, study_uid="1.2.9"
+        ),
         visitors={
             one.name: one
             for one in (

@@ -70,7 +70,11 @@ def test_the_secret_is_made_once_and_kept_for_this_user_only(tmp_path: Path) -> 
         ("STORAGE_URL", "s3://key:secret@localhost/bucket?tls=no"),
         ("STORAGE_URL", "s3://key:secret@localhost/bucket?acl=public"),
         ("ACCEL_LOCATION", "stored"),
-        ("DICOMWEB_URL", "http://localhost:8042/dicom-web"),
+        ("DICOMWEB_URL", "localhost:8042/dicom-web"),
+        ("DICOMWEB_URL", "ftp://localhost/dicom-web"),
+        ("DICOMWEB_URL", "http://localhost:web/dicom-web"),
+        ("DICOMWEB_URL", "http://name@localhost/dicom-web"),
+        ("DICOMWEB_URL", "http://localhost/dicom-web?key=1"),
         ("DATA_DIR", "/proc/nowhere"),
         ("DATABASE_URL", "segwire.sqlite3"),
         ("REDIS_URL", "127.0.0.1:6379"),
@@ -205,3 +209,28 @@ def test_debug_pages_are_for_this_machine_alone(monkeypatch: pytest.MonkeyPatch,
 
 def test_the_data_folder_is_made_for_this_user(tmp_path: Path) -> None:
     assert env.read(tmp_path).data_dir.stat().st_mode & 0o007 == 0
+
+
+def test_an_archive_is_taken_apart_into_address_name_and_password(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DICOMWEB_URL", "https://seg:p%40ss@archive.example.org:8443/dicom-web/")
+
+    found = env.read(tmp_path).dicomweb
+
+    assert found is not None
+    assert (found.url, found.username, found.password) == (
+        "https://archive.example.org:8443/dicom-web",
+        "seg",
+        "p@ss",
+    )
+    assert "p@ss" not in repr(found)
+
+
+def test_a_wrong_address_of_an_archive_is_not_repeated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DICOMWEB_URL", "ftp://seg:hunter2@archive.example.org/")
+
+    with pytest.raises(env.WrongSetting) as refused:
+        env.read(tmp_path)
+
+    assert "hunter2" not in str(refused.value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import base64
+import itertools
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,11 +35,20 @@ class StackFailed(Exception):
     """A process did not do what it should."""
 
 
+_PORTS = range(11_000, 32_000)
+"""Below those that the system gives to outgoing connections, which would take one between asking and using."""
+_next_port = itertools.count(os.getpid() * 71)  # test runs side by side begin in different places
+
+
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of 127.0.0.1 that nobody listens on, and that this process has not named for a while."""
+    for number in _next_port:
+        port = _PORTS[number % len(_PORTS)]
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("an endless count ended")
 
 
 def wait_for(ask: Callable[[], T | None], *, seconds: float, what: str) -> T:
@@ -261,6 +272,17 @@ def demo_patient(stack: Stack) -> dict[str, Any]:
     shutil.copytree(_demo_files, folder, dirs_exist_ok=True)
     folders = [str(folder / name.lower()) for name in ("T1", "T1CE", "T2", "FLAIR")]
     return dict(json.loads(stack.manage("import_series", *folders, "--owner", "doctor"))["studies"][0])
+
+
+def demo_files(stack: Stack) -> Path:
+    """The simulated patient's files, which no server has: t1, t1ce, t2, flair and truth.nii.gz. Made once in a run."""
+    global _demo_files  # noqa: PLW0603  (as above)
+    if _demo_files is None:
+        _demo_files = Path(tempfile.mkdtemp(prefix="segwire-demo-"))
+        atexit.register(shutil.rmtree, _demo_files, ignore_errors=True)
+        code = f"from pathlib import Path; from server.imaging.demo import make_demo_files as make; make(Path({str(_demo_files)!r}))"
+        stack.manage("shell", "--verbosity", "0", "-c", code)
+    return _demo_files
 
 
 def by_sequence(study: dict[str, Any]) -> dict[str, str]:

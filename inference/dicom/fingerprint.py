@@ -1,17 +1,171 @@
-"""What the voxels themselves say of the contrast of tissues, as a few numbers without a unit."""
+"""What the voxels themselves say of the contrast of tissues, as a few numbers without a unit.
+
+The scan is averaged to voxels of about 3 mm, the head is told from the air, and inside it, away from skin and skull,
+brightness is measured beside the typical brightness of the brain. Two things tell the sequences apart whatever the
+scaling: how dark the dark and how bright the bright parts are (fluid is dark on T1 and FLAIR, bright on T2), and
+where the edges lie. White matter is uniform and grey matter is thin and folded, so that on T1, where white matter is
+the brightest, bright parts have few edges; on FLAIR, where grey matter is, they have many; on T2 fluid is, and they
+have the most.
+"""
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
 
 from inference.contract import Volume
+from inference.volume import to_ras
+
+Field = npt.NDArray[np.float32]
+Where = npt.NDArray[np.bool_]
+
+EDGE_MM = 3.0
+UPPER_MM = 120.0
+"""Below this from the top of the head are neck and face."""
+SKIN_MM, MARGIN_MM = 18.0, 6.0
+"""How far inside the brain begins, with skin and skull and without."""
+PLAIN_SHARE = 0.3
+"""With this share of the voxels at one value, that value is the background that stripping has left."""
+LEAST_EXTENT_MM, LEAST_SLICES, LEAST_VOXELS = 70.0, 8, 800
+_SAMPLES = 3
+"""Along an edge of a block, at most so many voxels are averaged."""
+_BIAS_MM, _DETAIL_MM = 18.0, 9.0
 
 
 def fingerprint(volume: Volume) -> dict[str, float]:
-    """The fingerprint of a scan, (I, J, K) in any stored order and scale; empty where it shows no head."""
-    seen = np.asarray(volume.voxels[::2, ::2, ::2], dtype=np.float64)
-    low, high = np.percentile(seen, [1, 99])
-    if high <= low:
+    """The fingerprint of a scan of a head, (I, J, K) in any stored order and scale; empty where it shows too little.
+
+    `dark`, `darkest`, `bright`, `brightest`: brightness of the darkest 10 and 1, the brightest 10 and 3 per cent
+    beside the brain around them. `edges_1` to `edges_5`: strength of edges from dark to bright parts beside that of
+    the whole. `skew`, `spread`: of the brightness. `fluid_low`, `fluid_high`: extremes near the ventricles. `specks`:
+    how far small bright things stand out there, beside how far small dark things do: vessels after contrast agent.
+    `is_stripped`: 1 without skull, 0 with.
+    """
+    coarse = _coarse(volume)
+    spacing = np.asarray(coarse.grid.spacing_mm)
+    if min(coarse.voxels.shape) < LEAST_SLICES or (np.asarray(coarse.grid.shape) * spacing).min() < LEAST_EXTENT_MM:
         return {}
-    inside = (seen[seen > low + 0.2 * (high - low)] - low) / (high - low)
-    return {f"p{rank}": float(np.percentile(inside, rank)) for rank in (10, 50, 90)} if inside.size else {}
+    scan, background_share = _without_air_level(np.asarray(coarse.voxels, dtype=np.float32))
+    is_stripped = background_share >= PLAIN_SHARE
+    head = _head(scan, spacing, is_stripped=is_stripped)
+    depth = _depth(head, spacing)
+    edge = MARGIN_MM if is_stripped else SKIN_MM
+    brain, centre = depth > edge, depth > edge + 0.4 * (depth.max() - edge)
+    if np.count_nonzero(brain) < LEAST_VOXELS or np.count_nonzero(centre) < LEAST_VOXELS // 4:
+        return {}
+    typical = float(np.median(scan[centre]))
+    if typical <= 0:
+        return {}
+    even = _without_bias(scan / typical, brain, spacing)
+    found = {**_brightness(even[depth > edge + 4.0]), **_edges(even, depth > edge + 4.0, spacing)}
+    found |= {**_centre(scan / typical, brain, centre, spacing), "is_stripped": float(is_stripped)}
+    return {name: round(float(value), 4) for name, value in found.items()}
+
+
+def _coarse(volume: Volume) -> Volume:
+    """(X, Y, Z) float32 means over blocks of about 3 mm, in RAS+ order; never more memory than a few slices."""
+    voxels = volume.voxels
+    counts = np.maximum(1, np.round(EDGE_MM / np.asarray(volume.grid.spacing_mm))).astype(int)
+    shape = np.maximum(1, np.asarray(voxels.shape) // counts)
+    counts = np.minimum(counts, voxels.shape)
+    steps = -(-counts // _SAMPLES)
+    means = np.empty(shape, np.float32)
+    for place in range(shape[2]):
+        start = place * counts[2]
+        slab = voxels[: shape[0] * counts[0], : shape[1] * counts[1], start : start + counts[2] : steps[2]]
+        flat = slab.astype(np.float32).mean(axis=2)
+        blocks = flat.reshape(shape[0], counts[0], shape[1], counts[1])
+        means[:, :, place] = blocks[:, :: steps[0], :, :: steps[1]].mean(axis=(1, 3))
+    affine = volume.affine.copy()
+    affine[:3, :3] = affine[:3, :3] * counts
+    return to_ras(Volume(voxels=means, affine=affine))
+
+
+def _without_air_level(scan: Field) -> tuple[Field, float]:
+    """The scan with air at 0, and the share of its voxels that are exactly so."""
+    sides = np.concatenate([face.ravel() for axis in (0, 1) for face in (scan.take(0, axis), scan.take(-1, axis))])
+    above = np.asarray(scan - np.median(sides), np.float32)
+    top = float(np.percentile(above, 99.5))
+    return above, float((np.abs(above) <= 1e-4 * abs(top)).mean())
+
+
+def _head(scan: Field, spacing: npt.NDArray[np.float64], *, is_stripped: bool) -> Where:
+    """The largest bright thing, slice by slice without holes, down to `UPPER_MM` from its top."""
+    top = float(np.percentile(scan, 99.5))
+    floor = 1e-3 * top if is_stripped else 0.5 * _otsu(np.clip(scan, 0.0, top))
+    pieces, count = ndimage.label(ndimage.binary_opening(scan > floor))
+    if not count:
+        return np.zeros(scan.shape, np.bool_)
+    largest = np.pad(pieces == 1 + np.bincount(pieces.ravel())[1:].argmax(), 6)
+    closed = ndimage.binary_closing(largest, structure=np.ones((3, 3, 1), np.bool_), iterations=3)[6:-6, 6:-6, 6:-6]
+    for place in range(closed.shape[2]):
+        closed[:, :, place] = ndimage.binary_fill_holes(closed[:, :, place])
+    highest = int(np.flatnonzero(closed.any(axis=(0, 1)))[-1])
+    closed[:, :, : max(0, highest + 1 - round(UPPER_MM / spacing[2]))] = False
+    return np.asarray(closed, np.bool_)
+
+
+def _otsu(values: Field) -> float:
+    """The threshold that best parts dark from bright (Otsu 1979)."""
+    counts, edges = np.histogram(values, bins=256)
+    centres = (edges[:-1] + edges[1:]) / 2
+    below = np.cumsum(counts)[:-1]
+    above = counts.sum() - below
+    sums = np.cumsum(counts * centres)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = below * above * (sums[:-1] / below - (sums[-1] - sums[:-1]) / above) ** 2
+    return float(edges[1:-1][np.nanargmax(between)]) if np.isfinite(between).any() else float(edges[0])
+
+
+def _depth(head: Where, spacing: npt.NDArray[np.float64]) -> Field:
+    """Distance to the outside in mm; the lower end, where the head goes on, is no outside."""
+    padded = np.pad(head, ((1, 1), (1, 1), (0, 1)))
+    return np.asarray(ndimage.distance_transform_edt(padded, sampling=spacing)[1:-1, 1:-1, :-1], np.float32)
+
+
+def _without_bias(scan: Field, brain: Where, spacing: npt.NDArray[np.float64]) -> Field:
+    """The scan beside the mean of what is neither very dark nor very bright around; 1 outside the brain."""
+    tissue = brain & (scan > 0.6) & (scan < 1.5)
+    weight = ndimage.gaussian_filter(tissue.astype(np.float32), _BIAS_MM / spacing)
+    around = ndimage.gaussian_filter(np.where(tissue, scan, 0).astype(np.float32), _BIAS_MM / spacing)
+    level = around / np.maximum(weight, 1e-3)
+    return np.asarray(np.where(brain, scan / np.maximum(level, 0.2), 1.0), np.float32)
+
+
+def _brightness(values: Field) -> dict[str, float]:
+    darkest, low, dark, bright, brightest, high = np.percentile(values, [1, 2, 10, 90, 97, 98])
+    middle = np.clip(values, low, high)
+    deviation = float(middle.std()) or 1.0
+    skew = float(((middle - middle.mean()) ** 3).mean()) / deviation**3
+    return {
+        "darkest": darkest,
+        "dark": dark,
+        "bright": bright,
+        "brightest": brightest,
+        "skew": skew,
+        "spread": deviation,
+    }
+
+
+def _edges(even: Field, inside: Where, spacing: npt.NDArray[np.float64]) -> dict[str, float]:
+    # Along Z slices may be thick: there the edges of a thin fold are lost.
+    strength = np.sqrt(sum(np.gradient(even, spacing[axis], axis=axis) ** 2 for axis in (0, 1)))[inside]
+    values = even[inside]
+    typical = float(np.median(strength)) or 1.0
+    cuts = np.percentile(values, [10, 30, 50, 70, 90, 97])
+    found = {}
+    for number, (low, high) in enumerate(pairwise(cuts), start=1):
+        part = strength[(values >= low) & (values < high)]
+        found[f"edges_{number}"] = float(np.median(part)) / typical if part.size else 1.0
+    return found
+
+
+def _centre(scan: Field, brain: Where, centre: Where, spacing: npt.NDArray[np.float64]) -> dict[str, float]:
+    low, high = np.percentile(scan[centre], [1, 97])
+    filled = np.where(brain, scan, 1.0).astype(np.float32)
+    detail = (filled - ndimage.gaussian_filter(filled, _DETAIL_MM / spacing))[centre]
+    down, middle, up = np.percentile(detail, [10, 50, 99])
+    return {"fluid_low": low, "fluid_high": high, "specks": (up - middle) / max(middle - down, 1e-3)}

@@ -49,6 +49,10 @@ def main(words: Several[str] | None = None) -> int:
         from inference.models.cli import main as models
 
         return models(given[1:])
+    if given[:1] == ["evaluate"]:
+        from inference.evaluate import main as evaluate
+
+        return evaluate(given[1:])
     options = _parser().parse_args(given)
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr)
     try:
@@ -91,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m inference",
         description="Find a brain tumour in four MRI sequences. Research use only, not for clinical use.",
-        epilog="python -m inference models: the models of this machine.",
+        epilog="`python -m inference models`: the models of this machine; `… evaluate`: how good they are.",
     )
     for sequence in Sequence:
         parser.add_argument(

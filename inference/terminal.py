@@ -19,6 +19,8 @@ WORDS = {
     "inference": "Searching",
     "postprocess": "Finishing",
     "write": "Writing",
+    "fetch": "Fetching",
+    "convert": "Converting",
 }
 _LINE_SHARE = 0.25
 

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from inference.contract import REGION_LABELS, Grid, Region, Scans
+from inference.contract import Grid, Scans
 from inference.models.registry import LoadedModel, ModelEntry
 from inference.pipeline import segment
 from inference.postprocess import finish, volumes_ml
-from inference.predict import predict
+from inference.predictors import predictor_of
 from inference.preprocess import Prepared, prepare
+from inference.scores import region_dice
 from inference.training.anatomy import CASE_FILES
 from inference.volume import read_nifti, to_ras
 from inference.watch import Watch
@@ -64,7 +65,7 @@ def read_case(folder: Path, entry: ModelEntry) -> Case:
 
 def evaluate(model: LoadedModel, case: Case) -> Score:
     """Score a model on a case, at the case's own resolution."""
-    found = predict(case.prepared, model=model, watch=Watch())
+    found = predictor_of(model.entry)(case.prepared, model=model, watch=Watch())
     labels = finish(found, case.prepared.grid, grid=case.grid, entry=model.entry)
     dice = None if case.truth is None else region_dice(labels, case.truth)
     return Score(case.name, dice, {str(region): ml for region, ml in volumes_ml(labels, case.grid).items()})
@@ -78,13 +79,3 @@ def evaluate_folder(model: LoadedModel, folder: Path) -> tuple[Score, dict[str, 
     dice = None if case.truth is None else region_dice(outcome.labels, case.truth)
     seconds = {str(stage): spent for stage, spent in outcome.stage_seconds.items()}
     return Score(case.name, dice, {str(region): ml for region, ml in outcome.volumes_ml.items()}), seconds
-
-
-def region_dice(found: npt.NDArray[np.uint8], truth: npt.NDArray[np.uint8]) -> dict[str, float]:
-    """Dice of WT, TC and ET between two label volumes of one shape; 1 where a region is in neither."""
-    scores = {}
-    for region in Region:
-        one, other = np.isin(found, REGION_LABELS[region]), np.isin(truth, REGION_LABELS[region])
-        both = int(one.sum() + other.sum())
-        scores[str(region)] = float(2 * (one & other).sum() / both) if both else 1.0
-    return scores

@@ -13,7 +13,8 @@ from inference.models.networks import NetworkSpec, build
 from inference.models.registry import Registry
 from inference.preprocess import prepare
 from inference.training.dataset import WINDOW, region_masks, study_of, window_of, zscore_nonzero
-from inference.training.evaluate import evaluate_folder, region_dice
+from inference.scores import region_dice
+from inference.training.evaluate import evaluate_folder
 from inference.training.publish import publish
 from inference.training.simulate import Kind, simulate_patient
 from inference.training.train import UNPUBLISHED, Schedule, region_loss, train

@@ -45,6 +45,9 @@ class SeriesFacts:
     is_3d: bool
     """MRAcquisitionType 3D."""
     scan: ScanFacts
+    accession: str = ""
+    birth_date: str = ""
+    """YYYYMMDD as in the header, or empty."""
 
 
 def facts_of(header: Any) -> SeriesFacts:
@@ -62,6 +65,8 @@ def facts_of(header: Any) -> SeriesFacts:
         modality=text(header, "Modality"),
         is_3d=text(header, "MRAcquisitionType") == "3D",
         scan=scan_facts_of(header),
+        accession=text(header, "AccessionNumber"),
+        birth_date=text(header, "PatientBirthDate"),
     )
 
 
@@ -99,7 +104,7 @@ def texts(header: Any, keyword: str) -> tuple[str, ...]:
     if value is None or value == "":
         return ()
     several = (value,) if isinstance(value, str) else tuple(value)
-    return tuple(str(one).strip().upper() for one in several)
+    return tuple(_UNSEEN.sub(" ", str(one)).strip().upper() for one in several)
 
 
 def number(header: Any, keyword: str) -> float | None:

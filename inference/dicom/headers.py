@@ -1,211 +1,218 @@
-"""One DICOM file's header, read with suspicion: nothing is inflated, no pixel is touched, every failure has a sentence.
+"""One DICOM file's header, read with suspicion: no pixel is touched, every failure has a sentence.
 
-Refusal codes: not_dicom, malformed, deflated_unsupported, compression_unsupported, not_mr, multiframe_unsupported,
-mosaic_unsupported, no_geometry, not_greyscale, too_large.
+Refusal codes beside those of files: malformed, no_geometry, not_greyscale, mosaic_unsupported, not_mr; what is set
+aside has those of aside.
 """
 
 from __future__ import annotations
 
 import re
-import struct
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from pydicom import dcmread
-from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.filereader import read_file_meta_info
-from pydicom.uid import UID
+from pydicom.datadict import tag_for_keyword
 
+from inference.dicom import mosaic
+from inference.dicom.aside import ENHANCED_COLOUR, MR_IMAGE, NotAScan, check_class, check_colour, check_type
 from inference.dicom.facts import SeriesFacts, facts_of, number, text, texts
+from inference.dicom.files import PARSE_ERRORS, Opened, is_dicom, open_dataset, quiet, read_dataset
+from inference.dicom.frames import SEQUENCES, Header, frames_of
+from inference.dicom.planes import Instance, Kind, Plane, Stored, check_place
+from inference.dicom.vendors import PRIVATE_TAGS, b_value, direction, philips_scaled
 from inference.errors import InputInvalid
 
-MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
-_MULTI_FRAME = frozenset({"1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.3", "1.2.840.10008.5.1.4.1.1.4.4"})
-DICOMDIR = "1.2.840.10008.1.3.10"
-_DEFLATED = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.8.1"})
-
-TRANSFER_SYNTAXES = frozenset(
-    {
-        "1.2.840.10008.1.2",  # implicit little endian
-        "1.2.840.10008.1.2.1",  # explicit little endian
-        "1.2.840.10008.1.2.2",  # explicit big endian
-        "1.2.840.10008.1.2.5",  # RLE
-        "1.2.840.10008.1.2.4.57",  # JPEG lossless
-        "1.2.840.10008.1.2.4.70",  # JPEG lossless, first-order prediction
-        "1.2.840.10008.1.2.4.80",  # JPEG-LS lossless
-        "1.2.840.10008.1.2.4.90",  # JPEG 2000 lossless
-    }
-)
+__all__ = ["MR_IMAGE", "PARSE_ERRORS", "is_dicom", "quiet", "read_dataset", "read_planes"]
 
 _IDENTIFIERS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 _UID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 """Anonymisers write letters too; longer than 64 there is none (PS3.5, 9)."""
-_SPACING_MM, _FAR_MM, _ASKEW = (1e-4, 1e3), 1e6, 0.05
 
-PARSE_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    BytesLengthException,
-    EOFError,
-    InvalidDicomError,
-    LookupError,
-    NotImplementedError,
-    OSError,
-    RecursionError,  # sequences nested 200 deep
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-)
-"""What pydicom and the pixel decoders raise on bytes that are not what they claim to be."""
+_KIND = """
+    SeriesNumber EchoTime InversionTime FlipAngle ComplexImageComponent TemporalPositionIdentifier AcquisitionNumber
+    TriggerTime NominalCardiacTriggerDelayTime ReceiveCoilName StackID AcquisitionTime AcquisitionDateTime ContentTime
+    """.split()  # noqa: SIM905 - names read better as text
+"""What may differ between images at one position, the telling before the accidental."""
 
 _WANTED = """
-    SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID PatientName PatientID StudyDate
-    StudyDescription SeriesDescription ProtocolName SequenceName SeriesNumber Modality MRAcquisitionType ImageType
-    ScanningSequence SequenceVariant RepetitionTime EchoTime InversionTime ContrastBolusAgent ContrastBolusVolume
-    ContrastBolusTotalDose ContrastBolusAgentSequence DiffusionBValue TemporalPositionIdentifier AcquisitionNumber
-    Rows Columns NumberOfFrames SamplesPerPixel BitsAllocated PixelSpacing ImagePositionPatient
-    ImageOrientationPatient RescaleSlope RescaleIntercept SpecificCharacterSet PixelRepresentation
-    """.split()  # noqa: SIM905 - 36 names read better as text
+    SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID PatientName PatientID
+    PatientBirthDate AccessionNumber StudyDate StudyDescription SeriesDescription ProtocolName SequenceName
+    PulseSequenceName Modality Manufacturer MRAcquisitionType ImageType ScanningSequence SequenceVariant ScanOptions
+    RepetitionTime EchoPulseSequence EchoPlanarPulseSequence MagneticFieldStrength EchoTrainLength
+    ContrastBolusAgent ContrastBolusVolume ContrastBolusTotalDose ContrastBolusAgentSequence DiffusionBValue
+    DiffusionGradientOrientation Rows Columns NumberOfFrames SamplesPerPixel BitsAllocated BitsStored
+    PixelRepresentation PixelSpacing ImagePositionPatient ImageOrientationPatient RescaleSlope RescaleIntercept
+    SpacingBetweenSlices SliceThickness SpecificCharacterSet
+    """.split()  # noqa: SIM905
+_TAGS: list[Any] = [
+    *(tag_for_keyword(keyword) for keyword in (*_WANTED, *_KIND, *SEQUENCES)),
+    *(group << 16 | element for group, element in PRIVATE_TAGS),
+]
 
 
-@dataclass(frozen=True)
-class Instance:
-    """One single-frame MR image. Positions in mm, LPS+ (PS3.3 C.7.6.2)."""
-
-    path: Path
-    name: str
-    """What the person called the file; `path` may be our own name for it."""
-    sop_uid: str
-    facts: SeriesFacts
-    shape: tuple[int, int]
-    """Rows, columns."""
-    orientation: tuple[float, ...]
-    position: npt.NDArray[np.float64]
-    spacing_mm: tuple[float, float]
-    """Between rows, between columns."""
-    kind: tuple[tuple[str, object], ...]
-    """What may tell two images at one position apart: image type, echo, inversion, diffusion, time."""
-    bytes_per_voxel: int
-
-    @property
-    def normal(self) -> npt.NDArray[np.float64]:
-        """The direction slices are counted in: rows x columns."""
-        return np.cross(self.orientation[:3], self.orientation[3:])
-
-
-def read_instance(path: Path, *, name: str | None = None) -> Instance:
-    """The header of one file as far as it matters here.
+def read_planes(path: Path, *, name: str | None = None) -> tuple[Plane, ...]:
+    """The slices of one file: one, or those of a multi-frame image or a mosaic, in the order of the pixels.
 
     Raises:
+        NotAScan: it is sound and no scan to be analysed.
         InputInvalid: with the file's name and a code of the module docstring.
     """
     called = name or path.name
     try:
         with quiet():
-            return _read_instance(path, called)
+            return tuple(_planes(path, called))
     except InputInvalid as error:
-        raise error.about(called) from error.__cause__
+        raise _about(error, called) from error.__cause__
     except PARSE_ERRORS as error:
         raise InputInvalid("malformed", "Its DICOM header is damaged.", subject=called) from error
 
 
-def read_pixels(instance: Instance) -> npt.NDArray[np.generic]:
-    """The stored pixels (rows, columns) of one file.
+def _about(error: InputInvalid, name: str) -> InputInvalid:
+    found = type(error)(error.code, error.sentence, subject=name)
+    if isinstance(found, NotAScan) and isinstance(error, NotAScan):
+        found.study_uid = error.study_uid
+    return found
 
-    Raises:
-        InputInvalid: undecodable.
-    """
+
+def _planes(path: Path, name: str) -> Iterator[Plane]:
+    opened = open_dataset(path, tags=_TAGS)
     try:
-        with quiet():
-            pixels: npt.NDArray[np.generic] = dcmread(instance.path).pixel_array
-    except PARSE_ERRORS as error:
-        raise InputInvalid("undecodable", "Its pixels cannot be decoded.", subject=instance.name) from error
-    return pixels
+        yield from _planes_in(opened, path, name)
+    except NotAScan as error:
+        error.study_uid = text(opened.dataset, "StudyInstanceUID")
+        raise
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether the file carries the DICOM mark after its preamble (PS3.10, 7.1)."""
-    with path.open("rb") as source:
-        return source.read(132)[128:] == b"DICM"
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without pydicom's and highdicom's warnings about values that bend the standard; what matters is checked here."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def _read_instance(path: Path, name: str) -> Instance:
-    header = _header(path)
+def _planes_in(opened: Opened, path: Path, name: str) -> Iterator[Plane]:
+    header = opened.dataset
     _check_kind(header)
-    orientation, position, spacing = (
-        _numbers(header, "ImageOrientationPatient", 6),
-        _numbers(header, "ImagePositionPatient", 3),
-        _numbers(header, "PixelSpacing", 2),
-    )
-    _check_geometry(orientation, position, spacing)
-    is_scaled = (number(header, "RescaleSlope") or 1.0, number(header, "RescaleIntercept") or 0.0) != (1.0, 0.0)
-    return Instance(
+    instance = Instance(
         path=path,
         name=name,
         sop_uid=text(header, "SOPInstanceUID"),
-        facts=facts_of(header),
-        shape=(int(header.Rows), int(header.Columns)),
-        orientation=orientation,
-        position=np.asarray(position),
-        spacing_mm=(spacing[0], spacing[1]),
-        kind=_kind(header),
-        bytes_per_voxel=4 if is_scaled else int(header.BitsAllocated) // 8,
+        series_uid=text(header, "SeriesInstanceUID"),
+        stored=_stored(opened),
     )
-
-
-def _header(path: Path) -> Any:
-    if not is_dicom(path):
-        raise InputInvalid("not_dicom", "It is neither a DICOM nor a NIfTI file.")
-    # The transfer syntax stands before anything that could be inflated: 0.4 MB deflated took 1.3 GB to read.
-    syntax = UID(str(read_file_meta_info(path).get("TransferSyntaxUID", "")))
-    if syntax in _DEFLATED:
-        raise InputInvalid("deflated_unsupported", "It is stored deflated; export it uncompressed.")
-    if syntax not in TRANSFER_SYNTAXES:
-        raise InputInvalid("compression_unsupported", f"Its transfer syntax ({syntax.name or 'none'}) cannot be read.")
-    return dcmread(path, stop_before_pixels=True, specific_tags=[*_WANTED])
+    if header.get(SEQUENCES[1]):
+        yield from _of_frames(instance, header)
+    elif mosaic.is_mosaic(header):
+        yield from _of_mosaic(instance, header)
+    elif instance.stored.frames > 1:
+        raise InputInvalid("no_geometry", "It holds several frames and says of none where it lies.")
+    else:
+        check_type(texts(header, "ImageType"), facts_of(header).scan.descriptions)
+        yield _plane(instance, header, facts_of(header))
 
 
 def _check_kind(header: Any) -> None:
-    sop_class, modality = text(header, "SOPClassUID"), text(header, "Modality")
-    if sop_class in _MULTI_FRAME or (number(header, "NumberOfFrames") or 1) > 1:
-        raise InputInvalid("multiframe_unsupported", "It holds many frames in one file, which cannot be read yet.")
-    if sop_class != MR_IMAGE:
-        raise InputInvalid("not_mr", f"It is not an MR image (modality {modality or 'unknown'}).")
-    if "MOSAIC" in texts(header, "ImageType"):
-        raise InputInvalid("mosaic_unsupported", "It is a mosaic of slices (functional imaging), not a slice.")
+    sop_class = text(header, "SOPClassUID")
+    check_class(sop_class, text(header, "Modality"))
+    if sop_class == ENHANCED_COLOUR:
+        check_colour(3)
+    check_colour(number(header, "SamplesPerPixel"))
     if (number(header, "SamplesPerPixel") or 1) != 1 or number(header, "BitsAllocated") not in (8, 16):
         raise InputInvalid("not_greyscale", "Its pixels are not 8 or 16 bit grey values.")
     if not all(_UID.fullmatch(text(header, name)) for name in _IDENTIFIERS):
         raise InputInvalid("malformed", "It lacks proper identifiers of its study, its series or itself.")
 
 
-def _check_geometry(orientation: tuple[float, ...], position: tuple[float, ...], spacing: tuple[float, ...]) -> None:
-    if min(spacing) < _SPACING_MM[0] or max(spacing) > _SPACING_MM[1]:
-        raise InputInvalid(
-            "no_geometry", "Its PixelSpacing is none that a scanner has, so its size in mm is not known."
+def _stored(opened: Opened) -> Stored:
+    header = opened.dataset
+    allocated = int(header.BitsAllocated)
+    return Stored(
+        syntax=opened.syntax,
+        is_implicit=opened.is_implicit,
+        offset=opened.pixel_offset,
+        frames=max(1, int(number(header, "NumberOfFrames") or 1)),
+        shape=(int(header.Rows), int(header.Columns)),
+        bits_allocated=allocated,
+        bits_stored=int(number(header, "BitsStored") or 0),
+        is_signed=bool(number(header, "PixelRepresentation")),
+    )
+
+
+def _of_frames(instance: Instance, header: Any) -> Iterator[Plane]:
+    """Frames that are maps are left out where others are scans: scanners put both into one file."""
+    facts: dict[object, SeriesFacts] = {}
+    aside: NotAScan | None = None
+    count = 0
+    for place, frame in enumerate(frames_of(header)):
+        key = repr([frame.get(keyword) for keyword in ("ImageType", "EchoTime", "InversionTime", "DiffusionBValue")])
+        if key not in facts:
+            facts[key] = facts_of(frame)
+        try:
+            check_type(facts[key].scan.image_type, facts[key].scan.descriptions)
+        except NotAScan as error:
+            aside = error
+            continue
+        count += 1
+        yield _plane(instance, frame, facts[key], frame=place)
+    if aside is not None and not count:
+        raise aside
+
+
+def _of_mosaic(instance: Instance, header: Any) -> Iterator[Plane]:
+    facts = facts_of(header)
+    check_type(facts.scan.image_type, facts.scan.descriptions)
+    tags: list[Any] = [group << 16 | element for group, element in mosaic.TAGS]
+    own = open_dataset(instance.path, tags=tags).dataset
+    told = Header({element.keyword: element.value for element in header if element.keyword})
+    told.update({tag: own[tag] for tag in mosaic.TAGS if tag in own})
+    picture = _plane(instance, header, facts)
+    shape, tiles = mosaic.tiles_of(
+        told,
+        mosaic.Picture(
+            shape=picture.shape,
+            orientation=picture.orientation,
+            position=tuple(picture.position),
+            spacing_mm=picture.spacing_mm,
+        ),
+    )
+    for tile in tiles:
+        yield Plane(
+            instance=instance,
+            facts=facts,
+            frame=0,
+            corner=tile.corner,
+            shape=shape,
+            orientation=picture.orientation,
+            position=tile.position,
+            spacing_mm=picture.spacing_mm,
+            kind=(*picture.kind, ("file", instance.sop_uid)),
+            slope=picture.slope,
+            intercept=picture.intercept,
         )
-    if max(map(abs, position)) > _FAR_MM:
-        raise InputInvalid("no_geometry", "Its ImagePositionPatient is farther away than any scanner reaches.")
-    rows, columns = np.asarray(orientation[:3]), np.asarray(orientation[3:])
-    is_square = abs(float(rows @ columns)) < _ASKEW
-    if not (is_square and abs(rows @ rows - 1) < _ASKEW and abs(columns @ columns - 1) < _ASKEW):
-        raise InputInvalid("no_geometry", "Its ImageOrientationPatient is not that of a rectangle (PS3.3 C.7.6.2.1.1).")
+
+
+def _plane(instance: Instance, header: Any, facts: SeriesFacts, *, frame: int = 0) -> Plane:
+    orientation, position, spacing = (
+        _numbers(header, "ImageOrientationPatient", 6),
+        _numbers(header, "ImagePositionPatient", 3),
+        _numbers(header, "PixelSpacing", 2),
+    )
+    check_place(orientation, position, spacing)
+    slope, intercept = _scale(header)
+    return Plane(
+        instance=instance,
+        facts=facts,
+        frame=frame,
+        corner=(0, 0),
+        shape=instance.stored.shape,
+        orientation=orientation,
+        position=np.asarray(position),
+        spacing_mm=(spacing[0], spacing[1]),
+        kind=_kind(header, facts),
+        slope=slope,
+        intercept=intercept,
+    )
+
+
+def _scale(header: Any) -> tuple[float, float]:
+    slope, intercept = number(header, "RescaleSlope") or 1.0, number(header, "RescaleIntercept") or 0.0
+    if not np.isfinite([slope, intercept]).all():
+        raise InputInvalid("malformed", "Its rescale slope or intercept is no number.")
+    return philips_scaled(header, slope, intercept)
 
 
 def _numbers(header: Any, keyword: str, count: int) -> tuple[float, ...]:
@@ -216,6 +223,15 @@ def _numbers(header: Any, keyword: str, count: int) -> tuple[float, ...]:
     return numbers
 
 
-def _kind(header: Any) -> tuple[tuple[str, object], ...]:
-    keywords = ("EchoTime", "InversionTime", "DiffusionBValue", "TemporalPositionIdentifier", "AcquisitionNumber")
-    return (("ImageType", texts(header, "ImageType")), *((key, number(header, key)) for key in keywords))
+def _kind(header: Any, facts: SeriesFacts) -> Kind:
+    return (
+        ("ImageType", facts.scan.image_type),
+        ("b_value", b_value(header)),
+        ("direction", direction(header)),
+        *((keyword, _value(header, keyword)) for keyword in _KIND),
+    )
+
+
+def _value(header: Any, keyword: str) -> object:
+    found = number(header, keyword)
+    return text(header, keyword) if found is None else found

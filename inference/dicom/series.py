@@ -1,6 +1,7 @@
 """Files sorted into series, and series into volumes: one orientation, one kind of image, evenly spaced slices.
 
-Refusal codes beside those of headers: too_few_slices, repeated_positions, uneven_slices, duplicate_instance, too_large.
+Refusal codes beside those of headers: too_few_slices, repeated_positions, missing_slices, uneven_slices,
+sheared_slices, duplicate_instance, too_large. Where slices lie decides; names and InstanceNumber never do.
 """
 
 from __future__ import annotations
@@ -13,25 +14,36 @@ from pathlib import Path
 
 import numpy as np
 
+from inference.dicom.aside import NotAScan, is_called_localizer, localizer
 from inference.dicom.facts import SeriesFacts
-from inference.dicom.headers import Instance, read_instance, read_pixels
+from inference.dicom.headers import read_planes
+from inference.dicom.pixels import read_frames
+from inference.dicom.planes import Instance, Plane
+from inference.dicom.volumes import SAME_PLACE_MM, check_stack, volumes_of
 from inference.errors import InputInvalid
 
 MIN_SLICES = 4
 """Three slices are a scout, and no tumour can be measured on them."""
+MAX_VOLUMES = 20
+"""More at one place are functional, perfusion or diffusion imaging over time or direction."""
 MAX_SERIES_BYTES = 256 << 20
 """Decoded voxels of one series: 512 x 512 x 512 of 16 bit, 400 x 400 x 400 of 32 bit."""
-_SAME_PLACE_MM = 0.01
+_SCOUT_ORIENTATIONS = 3
 _NAMED = 5
 
 
 @dataclass(frozen=True)
 class DicomSeries:
-    """The files of one volume, sorted along the slice normal. `part` counts the volumes of one SeriesInstanceUID."""
+    """The slices of one volume along their normal. `part` counts the volumes of one SeriesInstanceUID."""
 
     facts: SeriesFacts
     part: int
-    instances: tuple[Instance, ...]
+    planes: tuple[Plane, ...]
+
+    @property
+    def instances(self) -> tuple[Instance, ...]:
+        """Its files, each once, in the order of the slices."""
+        return tuple(dict.fromkeys(plane.instance for plane in self.planes))
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,7 @@ class Refusal:
     code: str
     sentence: str
     others: tuple[str, ...] = ()
+    study_uid: str = ""
 
     def __str__(self) -> str:
         if not self.others:
@@ -53,10 +66,27 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Sorted:
-    """What a heap of files turned out to be."""
+    """What a heap of files turned out to be: volumes, sound objects that are no scans, and what is not sound."""
 
     series: tuple[DicomSeries, ...]
     refused: tuple[Refusal, ...]
+    aside: tuple[Refusal, ...] = ()
+
+
+@dataclass
+class _Heap:
+    """What has been sorted so far."""
+
+    volumes: list[DicomSeries]
+    refused: list[Refusal]
+    aside: list[Refusal]
+
+    def put_by(self, planes: list[Plane], error: InputInvalid) -> None:
+        names = list(dict.fromkeys(plane.instance.name for plane in planes))
+        name = error.subject or names[0]
+        others = tuple(other for other in names if other != name)
+        kept = self.aside if isinstance(error, NotAScan) else self.refused
+        kept.append(Refusal(name, error.code, error.sentence, others, planes[0].facts.study_uid))
 
 
 def sort_files(files: Mapping[Path, str], *, on_file: Callable[[str], None] = lambda _name: None) -> Sorted:
@@ -64,154 +94,152 @@ def sort_files(files: Mapping[Path, str], *, on_file: Callable[[str], None] = la
 
     `on_file` hears each name before the file is opened, so that somebody knows which one a dying parser had in hand.
     """
-    by_uid: dict[str, list[Instance]] = defaultdict(list)
-    refused: list[Refusal] = []
+    by_uid: dict[str, list[Plane]] = defaultdict(list)
+    heap = _Heap([], [], [])
     for path, name in files.items():
         on_file(name)
         try:
-            instance = read_instance(path, name=name)
+            planes = read_planes(path, name=name)
+        except NotAScan as error:
+            heap.aside.append(Refusal(name, error.code, error.sentence, study_uid=error.study_uid))
         except InputInvalid as error:
-            refused.append(Refusal(name=name, code=error.code, sentence=error.sentence))
+            heap.refused.append(Refusal(name, error.code, error.sentence))
         else:
-            by_uid[instance.facts.series_uid].append(instance)
-    volumes: list[DicomSeries] = []
-    for instances in by_uid.values():
-        parts, unfit = _parts_of(instances)
-        volumes.extend(parts)
-        refused.extend(unfit)
-    return Sorted(series=tuple(volumes), refused=_gathered(refused))
+            by_uid[planes[0].instance.series_uid].extend(planes)
+    for same in by_uid.values():
+        _sort_series(heap, same)
+    return Sorted(series=tuple(heap.volumes), refused=_gathered(heap.refused), aside=_gathered(heap.aside))
 
 
-def _parts_of(instances: list[Instance]) -> tuple[list[DicomSeries], list[Refusal]]:
+def _sort_series(heap: _Heap, planes: list[Plane]) -> None:
     """The volumes of one SeriesInstanceUID, largest first, and what is none."""
-    refused: list[Refusal] = []
-    fit: list[tuple[Instance, ...]] = []
+    fit: list[tuple[Plane, ...]] = []
     try:
-        groups = _by_geometry(_without_copies(instances))
+        groups = _by_geometry(_without_copies(planes))
     except InputInvalid as error:
-        return [], [_refusal(instances, error)]
+        heap.put_by(planes, error)
+        return
     for group in groups:
         try:
-            fit.extend(_checked(part) for part in _by_kind(group))
+            parts = _parts(group, orientations=len(groups))
         except InputInvalid as error:
-            refused.append(_refusal(group, error))
+            heap.put_by(group, error)
+            continue
+        most = max(len(part) for part in parts)
+        for part in parts:
+            try:
+                fit.append(_checked(part, most=most))
+            except InputInvalid as error:
+                heap.put_by(part, error)
     fit.sort(key=_rank)
-    return [DicomSeries(facts=part[0].facts, part=place, instances=part) for place, part in enumerate(fit)], refused
+    heap.volumes.extend(DicomSeries(part[0].facts, place, part) for place, part in enumerate(fit))
 
 
-def _rank(part: tuple[Instance, ...]) -> tuple[int, str]:
+def _parts(group: list[Plane], *, orientations: int) -> list[list[Plane]]:
+    is_scout = orientations >= _SCOUT_ORIENTATIONS or is_called_localizer(group[0].facts.scan.descriptions)
+    if len(group) < MIN_SLICES and is_scout:
+        raise localizer()
+    parts = volumes_of(group)
+    if len(parts) > MAX_VOLUMES:
+        raise NotAScan(
+            "time_series", f"It holds {len(parts)} volumes of one place (functional, perfusion or diffusion imaging)."
+        )
+    return parts
+
+
+def _rank(part: tuple[Plane, ...]) -> tuple[int, str, str]:
     """Largest first, and the same order whatever the order of the files: a part's number is part of its identity."""
-    return -len(part), repr((part[0].kind, part[0].orientation, part[0].position.tolist()))
+    numbers = [
+        f"{value:020.6f}" if isinstance(value, float) and value >= 0 else repr(value) for _, value in part[0].kind
+    ]
+    return -len(part), "|".join(numbers), repr((part[0].orientation, part[0].position.tolist()))
 
 
-def _without_copies(instances: list[Instance]) -> list[Instance]:
-    kept: dict[str, Instance] = {}
-    for instance in instances:
-        other = kept.setdefault(instance.sop_uid, instance)
-        if other is not instance and not _is_same_image(other, instance):
+def _without_copies(planes: list[Plane]) -> list[Plane]:
+    kept: dict[str, Plane] = {}
+    unique: list[Plane] = []
+    for plane in planes:
+        other = kept.setdefault(plane.instance.sop_uid, plane)
+        if other.instance is plane.instance:
+            unique.append(plane)
+        elif not _is_same_image(other, plane):
             raise InputInvalid(
-                "duplicate_instance", f"It has the SOPInstanceUID of {other.name}, but is not the same image."
-            ).about(instance.name)
-    return list(kept.values())
+                "duplicate_instance", f"It has the SOPInstanceUID of {other.instance.name}, but is not the same image."
+            ).about(plane.instance.name)
+    return unique
 
 
-def _by_geometry(instances: list[Instance]) -> list[list[Instance]]:
+def _by_geometry(planes: list[Plane]) -> list[list[Plane]]:
     """Split by orientation (to a third of a degree), matrix and pixel size."""
-    groups: list[list[Instance]] = []
-    for instance in instances:
+    groups: list[list[Plane]] = []
+    for plane in planes:
         for group in groups:
-            if _is_parallel(group[0], instance):
-                group.append(instance)
+            if _is_parallel(group[0], plane):
+                group.append(plane)
                 break
         else:
-            groups.append([instance])
+            groups.append([plane])
     return groups
 
 
-def _is_parallel(one: Instance, other: Instance) -> bool:
-    return (
-        one.shape == other.shape
-        and np.allclose(one.spacing_mm, other.spacing_mm, atol=1e-3)
-        and np.allclose(one.orientation, other.orientation, atol=5e-3)
+def _is_parallel(one: Plane, other: Plane) -> bool:
+    if one.shape != other.shape:
+        return False
+    if one.orientation == other.orientation and one.spacing_mm == other.spacing_mm:
+        return True
+    return np.allclose(one.spacing_mm, other.spacing_mm, atol=1e-3) and np.allclose(
+        one.orientation, other.orientation, atol=5e-3
     )
 
 
-def _by_kind(group: list[Instance]) -> list[list[Instance]]:
-    """Split several volumes at the same place: echoes, magnitude and phase, time points."""
-    if not _has_repeats(group):
-        return [group]
-    for place in range(len(group[0].kind)):
-        parts = _split(group, place)
-        if len(parts) > 1 and not any(_has_repeats(part) for part in parts):
-            return parts
-    raise InputInvalid(
-        "repeated_positions", "Several of its images lie at the same position, and nothing tells them apart."
-    )
-
-
-def _checked(part: list[Instance]) -> tuple[Instance, ...]:
-    ordered = sorted(part, key=_distance)
-    first = ordered[0]
+def _checked(part: list[Plane], *, most: int) -> tuple[Plane, ...]:
+    ordered = tuple(sorted(part, key=lambda plane: plane.distance))
     if len(ordered) < MIN_SLICES:
         raise InputInvalid(
             "too_few_slices",
             f"Its series has too few slices of this orientation: {len(ordered)}; at least {MIN_SLICES} are needed.",
         )
-    if first.shape[0] * first.shape[1] * len(ordered) * max(one.bytes_per_voxel for one in ordered) > MAX_SERIES_BYTES:
+    if _voxel_bytes(ordered) > MAX_SERIES_BYTES:
         raise InputInvalid("too_large", "Its series is larger than can be read.")
-    gaps = np.diff([_distance(instance) for instance in ordered])
-    usual = float(np.median(gaps))
-    # highdicom judges by one per cent of the spacing; the same here, to be able to say where.
-    uneven = np.flatnonzero(np.abs(gaps - usual) > max(0.01 * usual, _SAME_PLACE_MM))
-    if uneven.size:
-        place = int(uneven[0])
+    check_stack(ordered)
+    if len(ordered) < most:
         raise InputInvalid(
-            "uneven_slices",
-            f"The slices of its series are {usual:.2f} mm apart, but {gaps[place]:.2f} mm between "
-            f"{ordered[place].name} and {ordered[place + 1].name}: a slice may be missing.",
+            "missing_slices",
+            f"It has {len(ordered)} slices where another volume of its series has {most}: slices are missing.",
         )
-    return tuple(ordered)
+    return ordered
 
 
-def _distance(instance: Instance) -> float:
-    return float(instance.normal @ instance.position)
-
-
-def _has_repeats(group: list[Instance]) -> bool:
-    distances = np.sort([_distance(instance) for instance in group])
-    return bool((np.diff(distances) < _SAME_PLACE_MM).any())
-
-
-def _split(group: list[Instance], place: int) -> list[list[Instance]]:
-    parts: dict[object, list[Instance]] = defaultdict(list)
-    for instance in group:
-        parts[instance.kind[place]].append(instance)
-    return list(parts.values())
-
-
-def _refusal(group: list[Instance], error: InputInvalid) -> Refusal:
-    name = error.subject or group[0].name
-    others = tuple(instance.name for instance in group if instance.name != name)
-    return Refusal(name=name, code=error.code, sentence=error.sentence, others=others)
+def _voxel_bytes(planes: tuple[Plane, ...]) -> int:
+    bytes_each = 4 if any(plane.is_scaled for plane in planes) else 2
+    whole = planes[0].shape[0] * planes[0].shape[1] * len(planes) * bytes_each
+    return max(whole, *(plane.instance.stored.frame_bytes for plane in planes))
 
 
 def _gathered(refused: list[Refusal]) -> tuple[Refusal, ...]:
-    """One entry for all files that were refused one by one with the same sentence."""
-    first: dict[tuple[str, str], Refusal] = {}
+    """One entry for all files of a study that were refused one by one with the same sentence."""
+    first: dict[tuple[str, str, str], Refusal] = {}
+    others: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for entry in refused:
-        key = (entry.code, entry.sentence)
-        known = first.get(key)
-        others = () if known is None else (*known.others, entry.name, *entry.others)
-        first[key] = entry if known is None else replace(known, others=others)
-    return tuple(first.values())
+        key = (entry.code, entry.sentence, entry.study_uid)
+        if key in first:
+            others[key].append(entry.name)
+        first.setdefault(key, entry)
+        others[key].extend(entry.others)
+    return tuple(replace(entry, others=tuple(others[key])) for key, entry in first.items())
 
 
-def _is_same_image(one: Instance, other: Instance) -> bool:
+def _is_same_image(one: Plane, other: Plane) -> bool:
     """Whether two files hold the same pixels at the same place, whatever their compression."""
-    if _digest(one.path) == _digest(other.path):
+    if _digest(one.instance.path) == _digest(other.instance.path):
         return True
-    is_same_place = _is_parallel(one, other) and np.allclose(one.position, other.position, atol=_SAME_PLACE_MM)
-    return is_same_place and np.array_equal(read_pixels(one), read_pixels(other))
+    if (one.instance.stored.frames, one.shape) != (other.instance.stored.frames, other.shape):
+        return False
+    if not (_is_parallel(one, other) and np.allclose(one.position, other.position, atol=SAME_PLACE_MM)):
+        return False
+    frames = list(range(one.instance.stored.frames))
+    pairs = zip(read_frames(one.instance, frames), read_frames(other.instance, frames), strict=True)
+    return all(np.array_equal(mine, theirs) for mine, theirs in pairs)
 
 
 def _digest(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""The voxels of a DICOM series as dcm2niix lays them out, by highdicom's strict reader.
+"""The voxels of a DICOM series as dcm2niix lays them out.
 
 Stored layout: axes are columns, rows from the lowest up, slices along rows x columns, so that a plain axial series is
 LAS. A series acquired in 3D is reordered to the closest RAS+, by flips and permutations only. World coordinates are
@@ -7,19 +7,20 @@ RAS+ mm.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence as Several
 from typing import Any
 
-import highdicom
 import numpy as np
 import numpy.typing as npt
-from pydicom import dcmread
 
 from inference.contract import Grid, Volume
-from inference.dicom.facts import number, text
-from inference.dicom.headers import PARSE_ERRORS, quiet
+from inference.dicom.facts import text
+from inference.dicom.pixels import Pixels, read_frames
+from inference.dicom.planes import Instance, Plane
 from inference.dicom.series import DicomSeries
 from inference.dicom.uids import uid_from
+from inference.dicom.volumes import stack_affine
 from inference.errors import InputInvalid
 from inference.volume import check_affine, to_ras
 
@@ -31,18 +32,12 @@ def load_volume(series: DicomSeries) -> Volume:
     """The (I, J, K) voxels of the stored layout: int16 or uint16 as scanned, float32 where a rescale slope applies.
 
     Raises:
-        InputInvalid: not_a_volume, undecodable or too_large, with the name of the series' first file.
+        InputInvalid: undecodable, too_large or not_finite, with the name of the file at fault.
     """
-    name = series.instances[0].name
     try:
-        with quiet():
-            datasets = [complete(dcmread(instance.path)) for instance in series.instances]
-            volume = from_highdicom(*_decoded(datasets))
-    except InputInvalid as error:
-        raise error.about(name) from error.__cause__
-    except PARSE_ERRORS as error:  # elements that the header was read without
-        raise InputInvalid("undecodable", "Its series cannot be decoded.", subject=name) from error
+        volume = from_highdicom(_stacked(series.planes), stack_affine(series.planes))
     except MemoryError as error:
+        name = series.planes[0].instance.name
         raise InputInvalid("too_large", "Its series needs more memory than may be used.", subject=name) from error
     check_affine(volume.affine)
     return to_ras(volume) if series.facts.is_3d else volume
@@ -85,18 +80,37 @@ def grid_of_images(images: Several[Any]) -> Grid:
     return Grid(shape=(columns, rows, len(images)), affine=_LPS_TO_RAS @ affine)
 
 
-def _decoded(datasets: list[Any]) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.float64]]:
-    is_scaled = any(
-        (number(one, "RescaleSlope"), number(one, "RescaleIntercept")) not in {(None, None), (1.0, 0.0)}
-        for one in datasets
-    )
-    is_signed = bool(datasets[0].get("PixelRepresentation"))
-    stored = np.int16 if is_signed or int(datasets[0].BitsStored) < 16 else np.uint16
-    try:
-        volume = highdicom.get_volume_from_series(
-            datasets, dtype=np.float32 if is_scaled else stored, apply_real_world_transform=False
-        )
-    except PARSE_ERRORS as error:
-        code = "not_a_volume" if "volume" in str(error) or "spac" in str(error) else "undecodable"
-        raise InputInvalid(code, "Its series cannot be read as one regular volume.") from error
-    return volume.array, np.asarray(volume.affine, dtype=np.float64)
+def _stacked(planes: Several[Plane]) -> npt.NDArray[np.generic]:
+    """(slices, rows, columns)."""
+    stack = np.empty((len(planes), *planes[0].shape), dtype=_dtype(planes))
+    by_file: dict[Instance, list[int]] = defaultdict(list)
+    for place, plane in enumerate(planes):
+        by_file[plane.instance].append(place)
+    for instance, places in by_file.items():
+        frames = sorted({planes[place].frame for place in places})
+        for frame, pixels in zip(frames, read_frames(instance, frames), strict=True):
+            for place in places:
+                if planes[place].frame == frame:
+                    stack[place] = _values(planes[place], pixels)
+    return stack
+
+
+def _values(plane: Plane, pixels: Pixels) -> Pixels:
+    row, column = plane.corner
+    cut = pixels[row : row + plane.shape[0], column : column + plane.shape[1]]
+    if not plane.is_scaled:
+        return cut
+    scaled = (cut.astype(np.float64) * plane.slope + plane.intercept).astype(np.float32)
+    if not np.isfinite(scaled).all():
+        raise InputInvalid("not_finite", "Its rescaled values are not finite numbers.", subject=plane.instance.name)
+    return scaled
+
+
+def _dtype(planes: Several[Plane]) -> npt.DTypeLike:
+    if any(plane.is_scaled for plane in planes):
+        return np.float32
+    is_signed = {plane.instance.stored.is_signed for plane in planes}
+    is_wide = any(plane.instance.stored.bits_stored > 15 for plane in planes)
+    if is_wide and False in is_signed:
+        return np.float32 if True in is_signed else np.uint16
+    return np.int16

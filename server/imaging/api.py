@@ -30,9 +30,9 @@ class SequenceIn(Schema):
 
 @router.post("/uploads/", response={201: dict[str, Any]}, summary="Upload DICOM files, zip archives or NIfTI files")
 def upload(request: HttpRequest, files: File[list[UploadedFile]], *, replace: bool = False) -> Status[Any]:
-    """Read the files in as one delivery; what could not be read is in `refused`."""
+    """Read the files in as one delivery; what could not be read is in `refused`, what is no scan in `set_aside`."""
     done = services.ingest_uploaded(owner=request.auth, files=files, is_replacement=replace)
-    return Status(201, {"studies": done.studies(), "refused": done.refused})
+    return Status(201, {"studies": done.studies(), "refused": done.refused, "set_aside": done.set_aside})
 
 
 @router.get("/uploads/batches/{batch}/", summary="What became of files uploaded one by one")
@@ -40,7 +40,12 @@ def batch_state(request: HttpRequest, batch: str) -> dict[str, Any]:
     """The state of a batch of resumable uploads, and what was read in or refused once it is done."""
     batches.resume_stale()
     found = selectors.batch_for(request.auth, batch)
-    return {"state": found.state, "studies": found.studies, "refused": found.refused}
+    return {
+        "state": found.state,
+        "studies": found.studies,
+        "refused": found.refused,
+        "set_aside": found.set_aside,
+    }
 
 
 @router.get("/studies/", summary="The studies you may see, newest first")

@@ -89,7 +89,7 @@ def read_in(batch_id: str) -> None:
         _end(batch, UploadBatch.State.FAILED, studies=[], refused=[_unforeseen(batch)])
         raise
     else:
-        _end(batch, UploadBatch.State.DONE, studies=done.studies(), refused=done.refused)
+        _end(batch, UploadBatch.State.DONE, studies=done.studies(), refused=done.refused, set_aside=done.set_aside)
     for upload in uploads:
         parts_of(upload).remove()
 
@@ -119,8 +119,12 @@ def _start(batch_id: str) -> None:
     background.start(lambda: read_in(batch_id), name=f"batch-{batch_id}")
 
 
-def _end(batch: UploadBatch, state: str, *, studies: list[Any], refused: list[Any]) -> None:
-    UploadBatch.objects.filter(pk=batch.pk).update(state=state, studies=studies, refused=refused)
+def _end(
+    batch: UploadBatch, state: str, *, studies: list[Any], refused: list[Any], set_aside: list[Any] | None = None
+) -> None:
+    UploadBatch.objects.filter(pk=batch.pk).update(
+        state=state, studies=studies, refused=refused, set_aside=set_aside or []
+    )
 
 
 def _reasons(batch: UploadBatch, problem: Problem) -> list[dict[str, str]]:

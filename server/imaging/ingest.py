@@ -20,21 +20,32 @@ from server.ids import new_id
 from server.imaging import disk, limited, sequences, storage
 from server.imaging.errors import NothingReadable, SeriesConflict
 from server.imaging.models import Artifact, Series, Study
-from server.imaging.parser.orders import LAST_OPENED, FoundSeries, FoundStudy, Named, ReadAnswer, ReadOrder, Refused
+from server.imaging.parser.orders import (
+    LAST_OPENED,
+    FoundSeries,
+    FoundStudy,
+    Named,
+    ReadAnswer,
+    ReadOrder,
+    Refused,
+    SetAside,
+)
 from server.imaging.snapshots import study_snapshot
 from server.topics import services as topics
 
 CONFLICT = "series_conflict"
 _MAX_NUMBER = 2**31  # of a column
 _MAX_TEXT = 2000
+_MAX_ASIDE = 200
 
 
 @dataclass
 class Ingested:
-    """What came of some files: the series they are now, by study, and what was refused."""
+    """What came of some files: the series they are now, by study, what was refused, and what was set aside."""
 
     series: list[Series] = field(default_factory=list)
     refused: list[dict[str, str]] = field(default_factory=list)
+    set_aside: list[dict[str, Any]] = field(default_factory=list)
 
     def studies(self) -> list[dict[str, Any]]:
         """Snapshots of the studies with the series of these files only."""
@@ -54,7 +65,7 @@ def ingest(*, owner: Any, files: Sequence[Named], is_replacement: bool = False) 
     the next revision if `is_replacement`.
 
     Raises:
-        NothingReadable: no file became a volume.
+        NothingReadable: no file became a volume; what was set aside is among the reasons.
         SeriesConflict: nothing was stored, and at least one series is there with other content.
         StorageFull, StorageFailed: nothing was stored, and another try may go well.
     """
@@ -68,7 +79,7 @@ def ingest(*, owner: Any, files: Sequence[Named], is_replacement: bool = False) 
     if not done.series and conflicts:
         raise SeriesConflict(conflicts)
     if not done.series:
-        raise NothingReadable(done.refused)
+        raise NothingReadable([*done.refused, *done.set_aside])
     return done
 
 
@@ -94,10 +105,11 @@ def _stored_once_more(owner: Any, folder: Path, answer: ReadAnswer, *, is_replac
 
 def _stored(owner: Any, folder: Path, answer: ReadAnswer, *, is_replacement: bool) -> Ingested:
     """Keep first, commit then: object storage may take seconds, and no row speaks of a file that is not there."""
-    done = Ingested(refused=[_entry(refused) for refused in answer.refused])
+    done = Ingested([], [_entry(one) for one in answer.refused], [_aside_entry(one) for one in answer.aside])
     with _kept(owner, folder, answer, is_replacement=is_replacement) as kept, transaction.atomic():
         for found in answer.series:
             _place(done, owner, found, kept.get(found.folder), is_replacement=is_replacement)
+        _remember_aside(done, answer)
         new = {one.pk: one.study_id for one in done.series if one.pk in kept.values()}
         for study_id in sorted(set(new.values())):
             audit.note(actor=audit.actor_of(owner), action="study.upload", study=study_id)
@@ -181,7 +193,9 @@ def _study_of(owner: Any, found: FoundStudy) -> Study:
         defaults={
             "patient_name": _plain(found.patient_name)[:324],
             "patient_id": _plain(found.patient_id)[:64],
+            "patient_birth_date": _date(found.birth_date),
             "study_date": _date(found.date),
+            "accession_number": _plain(found.accession)[:64],
             "description": _plain(found.description)[:1024],
             "source": found.source,
         },
@@ -214,6 +228,10 @@ def _create(series_id: str, study: Study, found: FoundSeries, relative: str, *, 
         modality=_plain(found.modality)[:16],
         sequence=found.sequence,
         sequence_confidence=found.sequence_confidence,
+        sequence_source=found.sequence_source[:8],
+        sequence_reason=_plain(found.sequence_reason)[:400],
+        scan=_plain_json(found.scan),
+        fingerprint=found.fingerprint,
         shape=list(found.grid.shape),
         spacing_mm=[round(edge, 6) for edge in found.spacing_mm],
         affine=[list(row) for row in found.grid.affine],
@@ -230,6 +248,31 @@ def _create(series_id: str, study: Study, found: FoundSeries, relative: str, *, 
 def _entry(refused: Refused) -> dict[str, str]:
     detail = _plain(refused.detail)[:_MAX_TEXT]
     return {"filename": _plain(refused.filename)[:_MAX_TEXT], "code": refused.code, "detail": detail}
+
+
+def _aside_entry(aside: SetAside) -> dict[str, Any]:
+    detail = _plain(aside.detail)[:_MAX_TEXT]
+    filename = _plain(aside.filename)[:_MAX_TEXT]
+    return {"filename": filename, "code": aside.code, "detail": detail, "files": aside.files}
+
+
+def _remember_aside(done: Ingested, answer: ReadAnswer) -> None:
+    """Write beside each study what came along with it and is no scan; once, however often it comes."""
+    for study in {one.study_id: one.study for one in done.series}.values():
+        own = [entry for entry, one in zip(done.set_aside, answer.aside, strict=True) if one.study_uid == study.uid]
+        new = [entry for entry in own if entry not in study.set_aside]
+        if new:
+            study.set_aside = [*study.set_aside, *new][-_MAX_ASIDE:]
+            study.save(update_fields=("set_aside",))
+
+
+def _plain_json(value: Any) -> Any:
+    """The same with plain texts, however deep."""
+    if isinstance(value, str):
+        return _plain(value)[:_MAX_TEXT]
+    if isinstance(value, dict):
+        return {_plain(key): _plain_json(one) for key, one in value.items()}
+    return [_plain_json(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 def _plain(text: str) -> str:

@@ -131,6 +131,7 @@ class UploadBatch(models.Model):
     claimed_at = models.DateTimeField(null=True, blank=True, help_text="When somebody began to read it in.")
     studies = models.JSONField(default=list)
     refused = models.JSONField(default=list)
+    set_aside = models.JSONField(default=list)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

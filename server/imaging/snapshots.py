@@ -43,6 +43,8 @@ def study_snapshot(study: Study, series: list[Series], *, among: list[Series] | 
         "description": study.description,
         "source": study.source,
         "created_at": study.created_at.isoformat(),
+        "accession_number": study.accession_number,
+        "set_aside": study.set_aside,
         "series": [series_snapshot(one) for one in series],
         "proposal": proposal_of(series if among is None else among),
     }

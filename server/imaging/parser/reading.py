@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from msgspec.structs import replace
 
 from inference import dicom
-from inference.contract import Sequence, Volume
+from inference.contract import Volume
+from inference.dicom.facts import ScanFacts
+from inference.dicom.files import copy_file
+from inference.dicom.fingerprint import fingerprint
+from inference.dicom.recognise import judge
 from inference.dicom.uids import uid_from
 from inference.errors import InputInvalid
 from inference.export.nifti import write_nifti
@@ -27,9 +30,8 @@ from server.imaging.parser.orders import (
     ReadAnswer,
     ReadOrder,
     Refused,
+    SetAside,
 )
-
-_PREAMBLE_BYTES = 128
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class _Scan:
     name: str
     uid: str
     volume: Volume
-    sequence: tuple[Sequence | None, float]
+    scan: ScanFacts | None = None
     part: int = 0
     number: int | None = None
     description: str = ""
@@ -63,13 +65,14 @@ class _Reader:
         self._files = order.files
         self._found: list[FoundSeries] = []
         self._refused: list[Refused] = []
+        self._aside: list[SetAside] = []
 
     def read(self) -> ReadAnswer:
         files = [file for entry in self._files for file in self._expanded(entry)]
         dicoms = {Path(file.path): file.name for file in files if dicom.is_dicom(Path(file.path))}
         self._read_dicom(dicoms)
         self._read_niftis([file for file in files if Path(file.path) not in dicoms])
-        return ReadAnswer(series=tuple(self._found), refused=tuple(self._refused))
+        return ReadAnswer(series=tuple(self._found), refused=tuple(self._refused), aside=tuple(self._aside))
 
     def _expanded(self, entry: Named) -> list[Named]:
         """The members of an archive; any other file as it is."""
@@ -90,6 +93,7 @@ class _Reader:
         found = dicom.sort_files(files, on_file=self._note)
         for entry in found.refused:
             self._refused.append(Refused(filename=entry.name, code=entry.code, detail=str(entry)))
+        self._aside.extend(_aside_of(entry) for entry in found.aside)
         for series in found.series:
             name = series.instances[0].name
             self._note(name)
@@ -154,11 +158,13 @@ def _scan_of(series: dicom.DicomSeries) -> _Scan:
             patient_id=facts.patient_id,
             date=facts.study_date,
             description=facts.study_description,
+            accession=facts.accession,
+            birth_date=facts.birth_date,
         ),
         name=series.instances[0].name,
         uid=facts.series_uid,
         volume=dicom.load_volume(series),
-        sequence=dicom.recognise(facts.scan),
+        scan=facts.scan,
         part=series.part,
         number=facts.number,
         description=facts.description,
@@ -170,7 +176,8 @@ def _scan_of(series: dicom.DicomSeries) -> _Scan:
 
 def _described(scan: _Scan, *, folder: str, packed: Packed, stored: Path) -> FoundSeries:
     content = stored.read_bytes()
-    sequence, confidence = scan.sequence
+    seen = fingerprint(scan.volume)
+    judged = judge(scan.scan, scan.description if scan.scan is None else "", seen)
     return FoundSeries(
         study=scan.study,
         name=scan.name,
@@ -180,8 +187,12 @@ def _described(scan: _Scan, *, folder: str, packed: Packed, stored: Path) -> Fou
         number=scan.number,
         description=scan.description,
         modality=scan.modality,
-        sequence=sequence,
-        sequence_confidence=confidence,
+        sequence=judged.sequence,
+        sequence_confidence=judged.confidence,
+        sequence_source=judged.source,
+        sequence_reason=judged.reason,
+        scan=asdict(scan.scan) if scan.scan is not None else {},
+        fingerprint=seen,
         grid=PlacedGrid.of(scan.volume.grid),
         spacing_mm=scan.volume.grid.spacing_mm,
         frame_of_reference_uid=scan.frame_of_reference_uid,
@@ -199,7 +210,6 @@ def _scan_of_nifti(name: str, volume: Volume) -> _Scan:
         name=name,
         uid=uid_from("nifti-series", base, content_digest(plain)),
         volume=plain,
-        sequence=dicom.from_file_name(base),
         description=base,
     )
 
@@ -239,12 +249,19 @@ def _with_suffix(path: Path, folder: Path) -> Path:
 
 
 def _copy_originals(files: tuple[Path, ...], into: Path) -> None:
-    """Copy DICOM files under numbers; the preamble is emptied, as it can make a file two things (CVE-2019-11687)."""
+    """Copy DICOM files under numbers."""
     if not files:
         return
     into.mkdir()
     for place, file in enumerate(files):
-        with file.open("rb") as source, (into / f"{place:05d}.dcm").open("xb") as target:
-            source.seek(_PREAMBLE_BYTES)
-            target.write(bytes(_PREAMBLE_BYTES))
-            shutil.copyfileobj(source, target)
+        copy_file(file, into / f"{place:05d}.dcm")
+
+
+def _aside_of(entry: dicom.Refusal) -> SetAside:
+    return SetAside(
+        study_uid=entry.study_uid,
+        filename=entry.name,
+        code=entry.code,
+        detail=entry.sentence,
+        files=1 + len(entry.others),
+    )

@@ -9,7 +9,7 @@ import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from inference.dicom import load_series, read_folder, sort_files
-from inference.dicom.headers import read_instance
+from inference.dicom.headers import read_planes
 from inference.errors import InputInvalid
 from tests.inference.dicom import images
 
@@ -33,7 +33,7 @@ def test_one_folder_of_two_series_becomes_two_volumes(tmp_path):
 def test_slices_are_sorted_by_where_they_lie_not_by_name(tmp_path):
     series = read_folder(images.series(tmp_path / "a"))[0]
 
-    assert [instance.position[2] for instance in series.instances] == [10, 14, 18, 22, 26, 30]
+    assert [plane.position[2] for plane in series.planes] == [10, 14, 18, 22, 26, 30]
 
 
 def test_one_series_of_two_orientations_is_two_volumes(tmp_path):
@@ -126,7 +126,7 @@ def test_a_deflated_file_is_refused_before_anything_is_inflated(tmp_path):
     path = images.save(images.image(0, images.voxels()[0]), tmp_path / "d.dcm", syntax=DeflatedExplicitVRLittleEndian)
 
     with pytest.raises(InputInvalid) as caught:
-        read_instance(path)
+        read_planes(path)
 
     assert caught.value.code == "deflated_unsupported"
     assert str(caught.value).startswith("d.dcm: ")
@@ -142,7 +142,7 @@ def test_sequences_nested_without_end_are_refused_and_not_a_crash(tmp_path):
     path.write_bytes(head[: head.index(b"\x08\x00\x16\x00")] + nested)
 
     with pytest.raises(InputInvalid) as caught:
-        read_instance(path)
+        read_planes(path)
 
     assert caught.value.code == "malformed"
 

@@ -29,4 +29,5 @@ class Command(BaseCommand):
             done = import_paths(owner=owner, paths=options["paths"], is_replacement=options["replace"])
         except Problem as problem:
             raise CommandError(problem.detail) from problem
-        self.stdout.write(json.dumps({"studies": done.studies(), "refused": done.refused}))
+        found = {"studies": done.studies(), "refused": done.refused, "set_aside": done.set_aside}
+        self.stdout.write(json.dumps(found))

@@ -171,3 +171,10 @@ def _rounded(line: Line | None) -> float | None:
 
 def _ends(line: Line | None) -> list[list[float]] | None:
     return None if line is None else [[round(value, 2) for value in point] for point in (line.start, line.end)]
+
+
+def in_directions(point: Point) -> str:
+    """A point in RAS+ mm as radiologists say it: "R 34.2 mm, A 12.0 mm, H 40.1 mm" from the scanner's origin."""
+    return ", ".join(
+        f"{ways[value < 0]} {abs(value):.1f} mm" for ways, value in zip(("RL", "AP", "HF"), point, strict=True)
+    )

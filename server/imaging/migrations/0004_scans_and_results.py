@@ -4,55 +4,64 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('imaging', '0003_parts_of_uploads'),
+        ("imaging", "0003_parts_of_uploads"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='mask',
-            name='dicom_objects',
-            field=models.JSONField(blank=True, default=list, help_text='The DICOM objects in its folder: kind, name, sha256, size and UIDs.'),
+            model_name="mask",
+            name="dicom_objects",
+            field=models.JSONField(
+                blank=True,
+                default=list,
+                help_text="The DICOM objects in its folder: kind, name, sha256, size and UIDs.",
+            ),
         ),
         migrations.AddField(
-            model_name='mask',
-            name='pdf_sha256',
-            field=models.CharField(blank=True, help_text='Of summary.pdf.', max_length=64),
+            model_name="mask",
+            name="pdf_sha256",
+            field=models.CharField(blank=True, help_text="Of summary.pdf.", max_length=64),
         ),
         migrations.AddField(
-            model_name='series',
-            name='fingerprint',
-            field=models.JSONField(blank=True, default=dict, help_text='What the voxels say of the contrast.'),
+            model_name="series",
+            name="fingerprint",
+            field=models.JSONField(blank=True, default=dict, help_text="What the voxels say of the contrast."),
         ),
         migrations.AddField(
-            model_name='series',
-            name='scan',
-            field=models.JSONField(blank=True, default=dict, help_text='How it was scanned, as far as the header says.'),
+            model_name="series",
+            name="scan",
+            field=models.JSONField(
+                blank=True, default=dict, help_text="How it was scanned, as far as the header says."
+            ),
         ),
         migrations.AddField(
-            model_name='series',
-            name='sequence_reason',
-            field=models.CharField(blank=True, help_text='A sentence for the doctor.', max_length=400),
+            model_name="series",
+            name="sequence_reason",
+            field=models.CharField(blank=True, help_text="A sentence for the doctor.", max_length=400),
         ),
         migrations.AddField(
-            model_name='series',
-            name='sequence_source',
-            field=models.CharField(blank=True, help_text='Who said so: header, voxels, name, person.', max_length=8),
+            model_name="series",
+            name="sequence_source",
+            field=models.CharField(blank=True, help_text="Who said so: header, voxels, name, person.", max_length=8),
         ),
         migrations.AddField(
-            model_name='study',
-            name='accession_number',
+            model_name="study",
+            name="accession_number",
             field=models.CharField(blank=True, max_length=64),
         ),
         migrations.AddField(
-            model_name='study',
-            name='patient_birth_date',
+            model_name="study",
+            name="patient_birth_date",
             field=models.DateField(blank=True, null=True),
         ),
         migrations.AddField(
-            model_name='study',
-            name='set_aside',
-            field=models.JSONField(blank=True, default=list, help_text='What came along and is no scan to be analysed: filename, code, detail.'),
+            model_name="study",
+            name="set_aside",
+            field=models.JSONField(
+                blank=True,
+                default=list,
+                help_text="What came along and is no scan to be analysed: filename, code, detail.",
+            ),
         ),
     ]

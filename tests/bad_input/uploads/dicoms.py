@@ -137,7 +137,7 @@ _STORED = b"\x28\x00\x01\x01US"
 _SERIES_UID = b"\x20\x00\x0e\x00UI\x08\x001.2.1.1\0"
 
 DICOMS: dict[str, tuple[Callable[[], list[bytes]], str]] = {
-    "a deflated bomb": (_deflated_bomb, "deflated_unsupported"),
+    "a deflated bomb": (_deflated_bomb, "too_large"),
     "65535 x 65535 pixels": (_with(Rows=65535, Columns=65535), "too_large"),
     "no pixels at all": (_with(Rows=0, Columns=0), "undecodable"),
     "pixel data that is not there": (_with(PixelData=None), "undecodable"),
@@ -160,11 +160,11 @@ DICOMS: dict[str, tuple[Callable[[], list[bytes]], str]] = {
     "without BitsStored": (_with(BitsStored=None), "undecodable"),
     "an element of a kind that is none": (
         _each(lambda content: content.replace(_STORED, _STORED[:4] + b"AU")),
-        "undecodable",
+        "malformed",
     ),
     "a number of three bytes": (
         _each(lambda content: content.replace(_STORED + b"\x02\x00\x10\x00", _STORED + b"\x03\x00\x10\x00\x00")),
-        "undecodable",
+        "malformed",
     ),
     "without SOPClassUID": (_with(SOPClassUID=None), "not_mr"),
     "spacing that is no number": (
@@ -193,28 +193,28 @@ DICOMS: dict[str, tuple[Callable[[], list[bytes]], str]] = {
     "three slices": (lambda: series()[:3], "too_few_slices"),
     "a slice missing": (lambda: [content for place, content in enumerate(series()) if place != 2], "uneven_slices"),
     "CT": (_with(SOPClassUID=_CT, Modality="CT"), "not_mr"),
-    "several frames": (_with(SOPClassUID=_ENHANCED, NumberOfFrames=5), "multiframe_unsupported"),
+    "several frames that lie nowhere": (_with(SOPClassUID=_ENHANCED, NumberOfFrames=5), "no_geometry"),
     "a mosaic": (_with(ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"]), "mosaic_unsupported"),
-    "colour": (_with(SamplesPerPixel=3, PhotometricInterpretation="RGB"), "not_greyscale"),
+    "colour": (_with(SamplesPerPixel=3, PhotometricInterpretation="RGB"), "colour"),
     "32 bit": (_with(BitsAllocated=32), "not_greyscale"),
     "more bits stored than allocated": (_with(BitsStored=40, HighBit=39), "undecodable"),
     "an unknown transfer syntax": (
         _each(lambda content: content.replace(b"1.2.840.10008.1.2.1\0", b"1.2.3.4.5.6.7.8.9.10")),
         "compression_unsupported",
     ),
-    "lossy pixels": (_in_syntax(_LOSSY, b"\xfe\xff\x00\xe0\0\0\0\0"), "compression_unsupported"),
+    "JPEG without a frame": (_in_syntax(_LOSSY, b"\xfe\xff\x00\xe0\0\0\0\0"), "undecodable"),
     "run-length codes that lead nowhere": (
         _in_syntax(_RLE, b"\xfe\xff\x00\xe0\0\0\0\0\xfe\xff\x00\xe0\x40\0\0\0" + b"\xff" * 64),
         "undecodable",
     ),
     "encapsulated without a frame": (_in_syntax(_RLE, b"\xfe\xff\x00\xe0\0\0\0\0"), "undecodable"),
-    "a DICOMDIR that climbs": (_directory, "not_mr"),
-    "only the mark": (lambda: [bytes(128) + b"DICM"], "compression_unsupported"),
+    "a DICOMDIR that climbs": (_directory, "directory"),
+    "only the mark": (lambda: [bytes(128) + b"DICM"], "not_mr"),
     "noise behind the mark": (
         lambda: [bytes(128) + b"DICM" + np.random.default_rng(1).bytes(4096)],
-        "compression_unsupported",
+        "not_mr",
     ),
-    "zeros behind the mark": (lambda: [bytes(128) + b"DICM" + bytes(4096)], "compression_unsupported"),
+    "zeros behind the mark": (lambda: [bytes(128) + b"DICM" + bytes(4096)], "not_mr"),
 }
 
 

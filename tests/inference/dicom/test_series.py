@@ -102,14 +102,14 @@ def test_a_scout_is_no_scan(tmp_path):
 @pytest.mark.parametrize(
     ("header", "code"),
     [
-        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2", "Modality": "CT"}, "not_mr"),
-        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.4.1"}, "multiframe_unsupported"),
-        ({"NumberOfFrames": 5}, "multiframe_unsupported"),
+        ({"SOPClassUID": "1.2.3"}, "not_mr"),
+        ({"NumberOfFrames": 5}, "no_geometry"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]}, "mosaic_unsupported"),
         ({"ImagePositionPatient": None}, "no_geometry"),
         ({"ImageOrientationPatient": None}, "no_geometry"),
         ({"PixelSpacing": [0.0, 1.0]}, "no_geometry"),
-        ({"SamplesPerPixel": 3}, "not_greyscale"),
+        ({"SamplesPerPixel": 4}, "not_greyscale"),
+        ({"BitsAllocated": 32}, "not_greyscale"),
         ({"SeriesInstanceUID": None}, "malformed"),
     ],
 )
@@ -122,14 +122,52 @@ def test_what_cannot_be_read_is_refused_by_name(tmp_path, header, code):
     assert len(found.refused[0].others) == 3
 
 
-def test_a_deflated_file_is_refused_before_anything_is_inflated(tmp_path):
-    path = images.save(images.image(0, images.voxels()[0]), tmp_path / "d.dcm", syntax=DeflatedExplicitVRLittleEndian)
+def test_a_deflated_series_is_read(tmp_path):
+    for place, pixels in enumerate(images.voxels()):
+        images.save(images.image(place, pixels), tmp_path / f"{place}.dcm", syntax=DeflatedExplicitVRLittleEndian)
 
-    with pytest.raises(InputInvalid) as caught:
-        read_planes(path)
+    assert load_series([tmp_path])[0].voxels.shape == (10, 8, 6)
 
-    assert caught.value.code == "deflated_unsupported"
-    assert str(caught.value).startswith("d.dcm: ")
+
+@pytest.mark.parametrize(
+    ("header", "code"),
+    [
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2", "Modality": "CT"}, "not_mr"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.88.22", "Modality": "SR"}, "report"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.88.59", "Modality": "KO"}, "report"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.104.1", "Modality": "DOC"}, "document"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.11.1", "Modality": "PR"}, "presentation_state"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.66.4", "Modality": "SEG"}, "segmentation"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.481.3", "Modality": "RTSTRUCT"}, "segmentation"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.66"}, "raw_data"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7", "Modality": "OT"}, "secondary_capture"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.4.2"}, "spectroscopy"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.4.3"}, "colour"),
+        ({"SOPClassUID": "1.2.840.10008.1.3.10"}, "directory"),
+        ({"SamplesPerPixel": 3}, "colour"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "localizer"),
+        ({"ImageType": ["DERIVED", "PRIMARY", "DIFFUSION", "ADC", "ND"]}, "derived_map"),
+        ({"ImageType": ["DERIVED", "PRIMARY", "DIFFUSION", "TRACEW"]}, "derived_map"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "SUBTRACTION"]}, "derived_map"),
+        ({"ImageType": ["DERIVED", "SECONDARY"], "SeriesDescription": "Apparent Diffusion (eADC)"}, "derived_map"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "MNIP"]}, "projection"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]}, "secondary_capture"),
+    ],
+)
+def test_what_is_no_scan_is_set_aside_and_not_refused(tmp_path, header, code):
+    images.series(tmp_path, images.voxels(4), **header)
+
+    found = sort_files(images.named(tmp_path))
+
+    assert not found.series
+    assert not found.refused
+    assert [(entry.code, len(entry.others), entry.study_uid) for entry in found.aside] == [(code, 3, "1.2.1")]
+
+
+def test_reformatted_scans_are_scans(tmp_path):
+    images.series(tmp_path, ImageType=["DERIVED", "SECONDARY", "MPR"], SeriesDescription="T1 mprage tra MPR")
+
+    assert len(read_folder(tmp_path)) == 1
 
 
 def test_sequences_nested_without_end_are_refused_and_not_a_crash(tmp_path):

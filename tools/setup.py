@@ -11,6 +11,8 @@ import platform
 import shutil
 import subprocess
 import sys
+import tarfile
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -40,6 +42,13 @@ LANDMARKS = {
     "orthanc-dicomweb": Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so"),
 }
 """What shows that a package without a program is there."""
+
+OHIF_VERSION = "3.13.2"
+OHIF_SHA256 = "b189d3963bfc58e9394a9db8c7be75d07beb029ec211dbb126d47b62969dd3f1"
+OHIF = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segwire" / f"ohif-{OHIF_VERSION}"
+"""OHIF as its makers built it, for the browser tests; `dist/` below it."""
+OHIF_UNUSED = ("dist/ort/", "dist/dicom-microscopy-viewer/")
+"""Models to draw masks by hand, slide scanners: two thirds of the package."""
 
 
 class StepFailed(Exception):
@@ -133,6 +142,39 @@ def build_web() -> None:
     step("web", "browser files", digest_of(*inputs, WEB / "src"), build, output=WEB_OUTPUT)
 
 
+def fetch_ohif() -> None:
+    """The viewer that the bridge is tested in, into the user's cache: 50 MB once."""
+    if (OHIF / "dist" / "index.html").is_file():
+        return
+    say(f"  OHIF {OHIF_VERSION} for the tests ...")
+    npm = str(node_folder() / ("npm.cmd" if os.name == "nt" else "npm"))
+    env = {**os.environ, "PATH": f"{node_folder()}{os.pathsep}{os.environ.get('PATH', '')}"}
+    OHIF.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=OHIF.parent) as folder:
+        try:
+            run(npm, "pack", f"@ohif/app@{OHIF_VERSION}", "--silent", cwd=Path(folder), env=env)
+            unpack_ohif(next(Path(folder).glob("*.tgz")), Path(folder) / "ohif")
+        except StepFailed as error:
+            if os.environ.get("REQUIRE_TOOLS"):
+                raise
+            say(f"  the tests of OHIF will be skipped: {error}")
+            return
+        (Path(folder) / "ohif").rename(OHIF)
+
+
+def unpack_ohif(archive: Path, folder: Path) -> None:
+    """What a browser needs of the package. Raises StepFailed when it is another one than was tried."""
+    if hashlib.sha256(archive.read_bytes()).hexdigest() != OHIF_SHA256:
+        raise StepFailed(f"@ohif/app {OHIF_VERSION} is not the package it was")
+    filtered = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # from 3.11.4 on
+    with tarfile.open(archive) as package:
+        for member in package:
+            member.name = member.name.removeprefix("package/")
+            is_wanted = member.name.startswith("dist/") and not member.name.startswith(OHIF_UNUSED)
+            if is_wanted and not member.name.endswith(".map"):
+                package.extract(member, folder, **filtered)
+
+
 def install_tools() -> None:
     """Chromium and the DICOM validator for the tests, where this user may install them (root on Debian)."""
     missing = [
@@ -169,6 +211,7 @@ def main() -> int:
             make_venv()
             install_packages()
             build_web()
+            fetch_ohif()
             tools.result()
     except StepFailed as error:
         say(f"Set-up failed.\n{error}")

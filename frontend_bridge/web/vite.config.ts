@@ -20,7 +20,9 @@ export default defineConfig({
         entryFileNames: "[name].js",
         chunkFileNames: "chunks/[name]-[hash].js",
         assetFileNames: "[name][extname]",
-        codeSplitting: { groups: [{ name: "shared", test: /src\/(client|imaging)\/|src\/viewer\/(dom|words)/ }] },
+        codeSplitting: {
+          groups: [{ name: "shared", test: /src\/(client|imaging)\/|src\/viewer\/(dom|words|english|korean)\.ts/ }],
+        },
       },
     },
   },

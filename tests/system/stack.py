@@ -280,8 +280,8 @@ def demo_files(stack: Stack) -> Path:
     if _demo_files is None:
         _demo_files = Path(tempfile.mkdtemp(prefix="segwire-demo-"))
         atexit.register(shutil.rmtree, _demo_files, ignore_errors=True)
-        code = f"from pathlib import Path; from server.imaging.demo import make_demo_files as make; make(Path({str(_demo_files)!r}))"
-        stack.manage("shell", "--verbosity", "0", "-c", code)
+        imports = "from pathlib import Path; from server.imaging.demo import make_demo_files"
+        stack.manage("shell", "--verbosity", "0", "-c", f"{imports}; make_demo_files(Path({str(_demo_files)!r}))")
     return _demo_files
 
 

@@ -1,7 +1,8 @@
 /** From the click to the segmentation in the viewport, told to a view step by step. */
 
-import { ProblemError, SEQUENCES, type Job, type SegmentationClient, type Sequence, type Study } from "../client";
-import { NotPulled, type Archive, type Delivery, type Pull } from "./archive";
+import { ProblemError, SEQUENCES } from "../client";
+import type { Job, Pull, SegmentationClient, Sequence, Study } from "../client";
+import { NotPulled, type Archive, type Delivered } from "./archive";
 import type { DisplaySet } from "./host";
 
 /** Which series, by id, stands for each sequence. */
@@ -70,7 +71,7 @@ export async function bringBack(studyUid: string, jobId: string, tools: Tools): 
 }
 
 /** The one that was delivered; where it is not named, the last that was not there before. */
-function newest(all: DisplaySet[], before: ReadonlySet<unknown>, { sop_instance_uid }: Delivery): DisplaySet | null {
+function newest(all: DisplaySet[], before: ReadonlySet<unknown>, { sop_instance_uid }: Delivered): DisplaySet | null {
   const named = all.find((one) => sop_instance_uid && one.SOPInstanceUID === sop_instance_uid);
   return named ?? all.filter((one) => !sop_instance_uid && !before.has(one.SOPInstanceUID)).pop() ?? null;
 }

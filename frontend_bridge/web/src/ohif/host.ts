@@ -95,16 +95,15 @@ export class Host {
     const button = {
       id: BUTTON,
       uiType: this.hasUiType("ohif.toolButton") ? "ohif.toolButton" : "ohif.radioGroup",
-      // `children` is written on the button where OHIF takes one (3.10 and later), else there is the icon.
       props: {
         type: "action",
         icon: "tool-magnetic-roi",
-        children: "AI",
         label,
         tooltip,
         commands: [{ commandName: COMMAND, context: CONTEXT }],
       },
     };
+    document.adoptedStyleSheets.push(letters());
     // Each mode sets the toolbar up anew when it is entered, after its extensions had their say.
     let isPutting = false; // each change of the toolbar is told again
     const put = (): void => {
@@ -242,6 +241,18 @@ export class Host {
   private activeViewportId(): string | null {
     return this.services.viewportGridService?.getState?.().activeViewportId ?? null;
   }
+}
+
+/** OHIF draws its own icons only, none of which says what this button does; its place is taken by two letters. */
+function letters(): CSSStyleSheet {
+  const button = `button:is([name="${BUTTON}"], [data-cy="${BUTTON}"])`;
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync(`
+    ${button} svg { display: none; }
+    ${button}::before {
+      content: "AI"; padding: 1px 4px; border: 2px solid; border-radius: 5px; font: 700 14px/1.2 system-ui, sans-serif;
+    }`);
+  return sheet;
 }
 
 function putButton(toolbar: Toolbar, button: { id: string }): void {

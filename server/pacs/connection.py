@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.message import Message
 from http import HTTPStatus
 from typing import Any
 
@@ -170,12 +171,18 @@ def in_utf8(content: bytes, content_type: str) -> bytes:
     try:
         content.decode()
     except UnicodeDecodeError:
-        charset = requests.utils.get_encoding_from_headers({"content-type": content_type}) or "latin-1"
+        charset = _charset(content_type)
         try:
-            return content.decode(str(charset), errors="replace").encode()
+            return content.decode(charset, errors="replace").encode()
         except LookupError:
             return content.decode("latin-1").encode()
     return content
+
+
+def _charset(content_type: str) -> str:
+    message = Message()
+    message["Content-Type"] = content_type
+    return message.get_content_charset("latin-1")
 
 
 def json_of(content: bytes, content_type: str) -> Any:

@@ -86,9 +86,17 @@ class Orthanc(Service):
 
     def file_of(self, sop_instance_uid: str) -> bytes:
         """A stored object as the DICOM file it is."""
-        answer = httpx.post(f"{self.url}/tools/lookup", content=sop_instance_uid, timeout=30).raise_for_status().json()
-        found = next(entry["ID"] for entry in answer if entry["Type"] == "Instance")
-        return httpx.get(f"{self.url}/instances/{found}/file", timeout=60).raise_for_status().content
+        found = self.path_of(sop_instance_uid)
+        return httpx.get(f"{self.url}{found}/file", timeout=60).raise_for_status().content
+
+    def forget(self, uid: str) -> None:
+        """Delete a study, series or object."""
+        httpx.delete(f"{self.url}{self.path_of(uid)}", timeout=60).raise_for_status()
+
+    def path_of(self, uid: str) -> str:
+        """Where its own interface has a study, series or object: `/instances/<its own id>`."""
+        answer = httpx.post(f"{self.url}/tools/lookup", content=uid, timeout=30).raise_for_status().json()
+        return str(answer[0]["Path"])
 
 
 @contextmanager

@@ -29,7 +29,7 @@ SKIN_MM, MARGIN_MM = 18.0, 6.0
 """How far inside the brain begins, with skin and skull and without."""
 PLAIN_SHARE = 0.3
 """With this share of the voxels at one value, that value is the background that stripping has left."""
-LEAST_EXTENT_MM, LEAST_SLICES, LEAST_VOXELS = 70.0, 8, 800
+LEAST_EXTENT_MM, LEAST_SLICES, LEAST_VOXELS, LEAST_PART = 70.0, 8, 800, 60
 _SAMPLES = 3
 """Along an edge of a block, at most so many voxels are averaged."""
 _BIAS_MM, _DETAIL_MM = 18.0, 9.0
@@ -38,11 +38,12 @@ _BIAS_MM, _DETAIL_MM = 18.0, 9.0
 def fingerprint(volume: Volume) -> dict[str, float]:
     """The fingerprint of a scan of a head, (I, J, K) in any stored order and scale; empty where it shows too little.
 
-    `dark`, `darkest`, `bright`, `brightest`: brightness of the darkest 10 and 1, the brightest 10 and 3 per cent
-    beside the brain around them. `edges_1` to `edges_5`: strength of edges from dark to bright parts beside that of
-    the whole. `skew`, `spread`: of the brightness. `fluid_low`, `fluid_high`: extremes near the ventricles. `specks`:
-    how far small bright things stand out there, beside how far small dark things do: vessels after contrast agent.
-    `is_stripped`: 1 without skull, 0 with.
+    `darkest`, `brightest`: the darkest and the brightest per cent of the brain beside what lies around. `edges_1` to
+    `edges_5`: strength of edges from dark to bright parts beside that of the whole. `folds`: near the surface, how
+    far bright folds stand out beside how far dark ones do. These are typical values of the eight parts of the brain,
+    left and right, front and back, above and below, so that a tumour in one or two of them changes little.
+    `fluid_low`, `fluid_high`: extremes near the ventricles. `specks`: how far small bright things stand out there
+    beside dark ones: vessels after contrast agent. `is_stripped`: 1 without skull, 0 with.
     """
     coarse = _coarse(volume)
     spacing = np.asarray(coarse.grid.spacing_mm)
@@ -60,8 +61,13 @@ def fingerprint(volume: Volume) -> dict[str, float]:
     if typical <= 0:
         return {}
     even = _without_bias(scan / typical, brain, spacing)
-    found = {**_brightness(even[depth > edge + 4.0]), **_edges(even, depth > edge + 4.0, spacing)}
-    found |= {**_centre(scan / typical, brain, centre, spacing), "is_stripped": float(is_stripped)}
+    inner, outer = depth > edge + 4.0, brain & (depth < edge + 20.0)
+    strength = _strength(even, spacing)
+    found = _typical([_tissues(even[part], strength[part]) for part in _eighths(inner)])
+    detail = _detail(even, spacing)
+    found |= _typical([_folds(detail[part]) for part in _eighths(outer)])
+    found |= _ventricles(scan / typical, brain, centre, spacing)
+    found["is_stripped"] = float(is_stripped)
     return {name: round(float(value), 4) for name, value in found.items()}
 
 
@@ -135,37 +141,47 @@ def _without_bias(scan: Field, brain: Where, spacing: npt.NDArray[np.float64]) -
     return np.asarray(np.where(brain, scan / np.maximum(level, 0.2), 1.0), np.float32)
 
 
-def _brightness(values: Field) -> dict[str, float]:
-    darkest, low, dark, bright, brightest, high = np.percentile(values, [1, 2, 10, 90, 97, 98])
-    middle = np.clip(values, low, high)
-    deviation = float(middle.std()) or 1.0
-    skew = float(((middle - middle.mean()) ** 3).mean()) / deviation**3
-    return {
-        "darkest": darkest,
-        "dark": dark,
-        "bright": bright,
-        "brightest": brightest,
-        "skew": skew,
-        "spread": deviation,
-    }
-
-
-def _edges(even: Field, inside: Where, spacing: npt.NDArray[np.float64]) -> dict[str, float]:
+def _strength(even: Field, spacing: npt.NDArray[np.float64]) -> Field:
     # Along Z slices may be thick: there the edges of a thin fold are lost.
-    strength = np.sqrt(sum(np.gradient(even, spacing[axis], axis=axis) ** 2 for axis in (0, 1)))[inside]
-    values = even[inside]
+    along = [np.gradient(even, spacing[axis], axis=axis) ** 2 for axis in (0, 1)]
+    return np.asarray(np.sqrt(along[0] + along[1]), np.float32)
+
+
+def _detail(scan: Field, spacing: npt.NDArray[np.float64]) -> Field:
+    return np.asarray(scan - ndimage.gaussian_filter(scan, _DETAIL_MM / spacing), np.float32)
+
+
+def _eighths(inside: Where) -> list[Where]:
+    """The parts left and right, front and back, above and below the middle; none that is too small to tell."""
+    parts = [inside]
+    for axis, along in enumerate(np.nonzero(inside)):
+        low = np.zeros(inside.shape, np.bool_)
+        low[(slice(None),) * axis + (slice(0, int(np.median(along))),)] = True
+        parts = [part & side for part in parts for side in (low, ~low)]
+    return [part for part in parts if np.count_nonzero(part) >= LEAST_PART] or [inside]
+
+
+def _typical(found: list[dict[str, float]]) -> dict[str, float]:
+    return {name: float(np.median([one[name] for one in found])) for name in found[0]}
+
+
+def _tissues(values: Field, strength: Field) -> dict[str, float]:
+    darkest, *cuts, brightest = np.percentile(values, [1, 10, 30, 50, 70, 90, 97, 97])
+    found = {"darkest": float(darkest), "brightest": float(brightest)}
     typical = float(np.median(strength)) or 1.0
-    cuts = np.percentile(values, [10, 30, 50, 70, 90, 97])
-    found = {}
     for number, (low, high) in enumerate(pairwise(cuts), start=1):
         part = strength[(values >= low) & (values < high)]
         found[f"edges_{number}"] = float(np.median(part)) / typical if part.size else 1.0
     return found
 
 
-def _centre(scan: Field, brain: Where, centre: Where, spacing: npt.NDArray[np.float64]) -> dict[str, float]:
+def _folds(detail: Field) -> dict[str, float]:
+    down, middle, up = np.percentile(detail, [10, 50, 90])
+    return {"folds": float((up - middle) / max(middle - down, 1e-3))}
+
+
+def _ventricles(scan: Field, brain: Where, centre: Where, spacing: npt.NDArray[np.float64]) -> dict[str, float]:
     low, high = np.percentile(scan[centre], [1, 97])
-    filled = np.where(brain, scan, 1.0).astype(np.float32)
-    detail = (filled - ndimage.gaussian_filter(filled, _DETAIL_MM / spacing))[centre]
+    detail = _detail(np.where(brain, scan, 1.0).astype(np.float32), spacing)[centre]
     down, middle, up = np.percentile(detail, [10, 50, 99])
     return {"fluid_low": low, "fluid_high": high, "specks": (up - middle) / max(middle - down, 1e-3)}

@@ -17,6 +17,7 @@ import pydicom
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
+from scipy import ndimage
 
 from inference.export.segments import PARTS
 from tests.browser.conftest import DESKTOP
@@ -80,7 +81,7 @@ def visit(browser: Browser, site: Site) -> Iterator[Visit]:
         # OHIF's own tour and banner, which greet each new visitor.
         context.add_init_script(
             "localStorage.setItem('shownTours', '[\"basicViewerTour\"]');"
-            "localStorage.setItem('investigationalUse', JSON.stringify({expiryDate: '2999-01-01'}));"
+            "localStorage.setItem('investigationalUseDialog', '{\"expiryDate\": \"2999-01-01\"}');"
         )
         page = context.new_page()
         if is_signed_in:
@@ -160,7 +161,8 @@ def likeness(pixels: Pixels, scan: npt.NDArray[Any], mask: npt.NDArray[Any]) -> 
     The second figure is of the picture's mirror image.
     """
     grey = (np.ptp(pixels, axis=2) <= 12) & (pixels.max(axis=2) > 24)
-    brain = box(grey | painted(pixels))
+    pieces, _ = ndimage.label(grey | painted(pixels))  # the largest is the brain; letters and the slider are others
+    brain = box(pieces == np.bincount(pieces.ravel())[1:].argmax() + 1)
     seen, best = painted(pixels)[brain], (0.0, 0.0)
     for place in np.flatnonzero((mask > 0).any(axis=(0, 1))):
         outline = box(as_shown(scan > 0, place))

@@ -80,7 +80,9 @@ def prove_picture(path: Path, picture: KeyPicture, one: Measures, *, mask_area_m
     area = shown_area_mm2(picture)
     if not np.array_equal(found, picture.pixels) or picture.slice_index != one.slice_index:
         raise PictureRefused("The written key image is not the one that was drawn.")
-    if abs(area - mask_area_mm2) > max(_AREA_TOLERANCE * mask_area_mm2, 4.0 * picture.mm_per_pixel * mask_area_mm2**0.5):
+    if abs(area - mask_area_mm2) > max(
+        _AREA_TOLERANCE * mask_area_mm2, 4.0 * picture.mm_per_pixel * mask_area_mm2**0.5
+    ):
         raise PictureRefused("The key image does not show the region as large as the mask has it.")
 
 

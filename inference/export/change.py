@@ -100,6 +100,6 @@ def _note(before: ModelRef | None, now: ModelRef) -> str:
 
 
 def in_words(region: str, one: RegionChange) -> str:
-    """"Whole tumour 40.1 mL then, 54.2 mL now: +14.1 mL (+35.2 %)." """
+    """ "Whole tumour 40.1 mL then, 54.2 mL now: +14.1 mL (+35.2 %)." """
     share = "" if one.percent is None else f" ({one.percent:+.1f} %)"
     return f"{region} {one.before_ml:.1f} mL then, {one.after_ml:.1f} mL now: {one.ml:+.1f} mL{share}."

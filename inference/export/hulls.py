@@ -96,7 +96,7 @@ def _far_pairs(placed: Points, *, slack: float) -> tuple[npt.NDArray[np.int_], n
     """The pairs whose distance is at most `slack` below the farthest."""
     farthest = max(float(block.max()) for _, block in _distances(placed))
     least = max(0.0, farthest**0.5 - slack) ** 2
-    pairs = [np.argwhere(block >= least) + [start, 0] for start, block in _distances(placed)]
+    pairs = [np.argwhere(block >= least) + np.array([start, 0]) for start, block in _distances(placed)]
     found = np.concatenate(pairs)
     return found[:, 0], found[:, 1]
 

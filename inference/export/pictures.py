@@ -34,7 +34,7 @@ _AIR_SHARE = 0.08
 
 @dataclass(frozen=True)
 class KeyPicture:
-    """One region's picture. `pixels` (rows, columns, 3) uint8 RGB; `labels` (rows, columns) uint8: where the mask is."""
+    """One region's picture: `pixels` (rows, columns, 3) uint8 RGB, and `labels` (rows, columns) uint8 below them."""
 
     region: Region
     slice_index: int

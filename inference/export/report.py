@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from inference.contract import REGION_LABELS, Grid, Label, ModelRef, Region, Sequence, Stage
+from inference.contract import REGION_LABELS, Grid, Label, ModelRef, Region, Sequence, Stage, Volume
+from inference.export.measures import Measures, as_json, measure
 from inference.postprocess import boxes_mm, volumes_ml
+from inference.volume import to_ras
 
 NOTICE = "Research use only. Not for clinical use."
 
@@ -27,13 +29,17 @@ def report(
     inputs: Mapping[Sequence, str],
     stage_seconds: Mapping[Stage, float],
     warnings: tuple[str, ...] = (),
+    measures: Mapping[Region, Measures] | None = None,
 ) -> dict[str, object]:
     """The measurements of one mask as JSON values.
 
     `labels` (I, J, K) uint8 of `Label` on `grid`; `inputs` the sha256 (hex) of each sequence. Volumes in mL, boxes
-    as lowest and highest corner in RAS+ mm of the world.
+    as lowest and highest corner in RAS+ mm of the world; diameters in mm. `measures`, where they are known already.
     """
     volumes, boxes = volumes_ml(labels, grid), boxes_mm(labels, grid)
+    if measures is None:
+        turned = to_ras(Volume(voxels=labels, affine=grid.affine))
+        measures = measure(turned.voxels.astype(np.uint8), turned.grid)
     return {
         "notice": NOTICE,
         "model": {"name": model.name, "version": model.version, "sha256": model.sha256},
@@ -47,6 +53,7 @@ def report(
         "regions": {str(region): [int(label) for label in REGION_LABELS[region]] for region in Region},
         "volumes_ml": {str(region): round(volumes[region], 3) for region in Region},
         "bounding_boxes_mm": {str(region): _box(boxes[region]) if region in boxes else None for region in Region},
+        "measurements": as_json(measures),
         "stage_seconds": {str(stage): round(stage_seconds[stage], 3) for stage in Stage if stage in stage_seconds},
         "warnings": list(warnings),
     }

@@ -90,6 +90,8 @@ def save_seg(mask: Volume, source: SourceImages, path: Path, *, origin: Origin) 
             found = _segmentation(labels, source, origin=origin)
             found.save_as(path)
         except PARSE_ERRORS as error:
+            if isinstance(error, OSError):  # the disk, not the headers
+                raise
             raise SegRefused("The headers of the source images cannot carry a segmentation.") from error
     return found
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 from highdicom import sr
-from highdicom.sr import CodedConcept
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
+from highdicom.sr import CodedConcept
 from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian
 
@@ -95,9 +95,7 @@ def save_report(
             is_complete=True,
             series_description="Brain tumour measurements (research use only)",
             transfer_syntax_uid=ExplicitVRLittleEndian,
-            coding_schemes=[
-                CodingSchemeIdentificationItem(designator=_SCHEME, name=f"{MANUFACTURER} private codes")
-            ],
+            coding_schemes=[CodingSchemeIdentificationItem(designator=_SCHEME, name=f"{MANUFACTURER} private codes")],
             specific_character_set="ISO_IR 192",
             **equipment(origin),
         )

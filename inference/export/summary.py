@@ -175,7 +175,9 @@ def _made(sheet: Sheet, summary: Summary) -> None:
     ]
     if rows:
         sheet.table(
-            ("Brought together", "How", "Turned °", "Shifted mm", "Fit 0 to 1"), rows, widths=(0.2, 0.34, 0.14, 0.16, 0.16)
+            ("Brought together", "How", "Turned °", "Shifted mm", "Fit 0 to 1"),
+            rows,
+            widths=(0.2, 0.34, 0.14, 0.16, 0.16),
         )
 
 

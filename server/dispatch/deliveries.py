@@ -148,6 +148,7 @@ def _proven(delivery: Delivery, row: Job, upload: Upload) -> results.ProvenFiles
         reference=series[row.series_id],
         inputs=[series[pk] for pk in row.sequence_series_ids],
         sequences=given_sequences(row),
+        viewer=row.requested_by,
         model=delivery.model,
         metrics={**delivery.metrics, "warnings": [*row.warnings, *delivery.metrics.get("warnings", ())]},
     )

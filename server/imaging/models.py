@@ -191,6 +191,7 @@ class Mask(models.Model):
         default=list, blank=True, help_text="The DICOM objects in its folder: kind, name, sha256, size and UIDs."
     )
     pdf_sha256 = models.CharField(max_length=64, blank=True, help_text="Of summary.pdf.")
+    change = models.JSONField(null=True, blank=True, help_text="Since an earlier study: as in the report.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:

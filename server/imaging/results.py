@@ -6,17 +6,29 @@ Flow: 8 mask
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+
+from django.utils import timezone
 
 from inference.contract import ModelRef, PackedVolume
 from inference.contract import Sequence as Kind
 from server.ids import new_id
 from server.imaging import disk, limited, selectors, storage
-from server.imaging.errors import ResultInvalid
+from server.imaging.earlier import earlier_mask
+from server.imaging.errors import ResultInvalid, StoredFileDamaged
 from server.imaging.models import Series, Source, Upload
-from server.imaging.parser.orders import Model, Packed, PlacedGrid, ProveAnswer, ProveOrder, SourceScan, Unproven
+from server.imaging.parser.orders import (
+    Model,
+    Packed,
+    PlacedGrid,
+    ProveAnswer,
+    ProveOrder,
+    SourceScan,
+    Unproven,
+    WrittenObject,
+)
 from server.imaging.parts import parts_of
 
 _MAX_WARNINGS = 20
@@ -25,7 +37,8 @@ _MAX_WARNING_LENGTH = 300
 
 @dataclass(frozen=True)
 class ProvenFiles:
-    """Files in their final place on the shelf, below `folder`: mask.nii.gz, report.json, and mask.dcm if `has_seg`."""
+    """Files in their final place on the shelf, below `folder`: mask.nii.gz, report.json, mask.dcm if `has_seg`,
+    summary.pdf if it has a digest, and the DICOM `objects`, the SEG among them."""
 
     series_id: str
     folder: str
@@ -35,9 +48,12 @@ class ProvenFiles:
     seg_sha256: str = ""
     report_sha256: str = ""
     volumes_ml: Mapping[str, float] = field(default_factory=dict)
+    objects: tuple[WrittenObject, ...] = ()
+    pdf_sha256: str = ""
+    change: Mapping[str, Any] | None = None
 
 
-def prove(
+def prove(  # noqa: PLR0913 - what a delivery says, and whose it is; all by keyword
     *,
     upload: Upload,
     packed: PackedVolume,
@@ -47,18 +63,25 @@ def prove(
     model: ModelRef,
     metrics: Mapping[str, Any],
     sequences: Sequence[Kind] = tuple(Kind),
+    viewer: Any = None,
 ) -> ProvenFiles:
     """Check a mask, write and prove its files; blocks for seconds, so never on the event loop.
 
     `inputs` are the scans, each standing for the one of `sequences` in its place. Of `metrics` the report keeps
-    `stage_seconds` and `warnings`. The files are on the disk when this returns, and belong to nobody until
-    `services.store_mask`.
+    `stage_seconds`, `warnings`, `alignment` and `brain`. What changed since an earlier study is told of one that
+    `viewer` may see; without a viewer the owner. The files are on the disk when this returns, and belong to nobody
+    until `services.store_mask`.
 
     Raises:
         ResultInvalid: the mask is not one for this reference, or could not be proven.
         StorageFull, StorageFailed: nothing was kept, and another try may go well.
     """
-    with storage.staging() as folder, storage.staging() as received, _originals(reference) as originals:
+    with (
+        storage.staging() as folder,
+        storage.staging() as received,
+        _originals(reference) as originals,
+        _scan(reference) as scan,
+    ):
         order = ProveOrder(
             bounds=limited.bounds(),
             folder=str(folder),
@@ -76,6 +99,14 @@ def prove(
             ),
             stage_seconds=_seconds(metrics.get("stage_seconds")),
             warnings=_sentences(metrics.get("warnings")),
+            alignment=tuple(dict(part) for part in metrics.get("alignment") or ()),
+            brain=metrics.get("brain"),
+            study_date=reference.study.study_date.isoformat() if reference.study.study_date else "",
+            earlier=earlier_mask(study=reference.study, viewer=viewer or reference.study.owner, model=model),
+            scan_path=scan or "",
+            scan=Packed.of(selectors.packed_of(reference.artifact)) if scan else None,
+            # A mask that is delivered twice is told twice in the same words.
+            at=timezone.localtime(upload.created_at).isoformat(timespec="seconds"),
         )
         proven = _answer(order)
         with disk.told():
@@ -91,6 +122,9 @@ def prove(
         seg_sha256=proven.seg_sha256,
         report_sha256=proven.report_sha256,
         volumes_ml=proven.volumes_ml,
+        objects=proven.objects,
+        pdf_sha256=proven.pdf_sha256,
+        change=proven.change,
     )
 
 
@@ -107,6 +141,17 @@ def _originals(reference: Series) -> Iterator[str | None]:
         return
     with storage.shelf().local(f"{reference.folder}/originals") as folder:
         yield str(folder)
+
+
+@contextmanager
+def _scan(reference: Series) -> Iterator[str | None]:
+    """The packed reference on this machine, for pictures of it; None where it is damaged: the mask does without."""
+    with ExitStack() as held:
+        try:
+            path: str | None = str(held.enter_context(storage.shelf().local(reference.artifact.path)))
+        except StoredFileDamaged:
+            path = None
+        yield path
 
 
 def _answer(order: ProveOrder) -> ProveAnswer:

@@ -53,6 +53,18 @@ def mask_of(job_id: str) -> Mask | None:
     return Mask.objects.select_related("series").filter(job_id=job_id).first()
 
 
+def file_of(mask: Mask, name: str) -> tuple[str, str] | None:
+    """Where a file of a result lies on the shelf, and its digest; None when the result has none of that name."""
+    return next(((path, sha256) for path, sha256 in beside(mask) if path.rpartition("/")[2] == name), None)
+
+
+def beside(mask: Mask) -> list[tuple[str, str]]:
+    """Path and digest of the files of a result but its masks and report.json: summary.pdf and the DICOM objects."""
+    folder = mask.report_path.rpartition("/")[0]
+    found = [(f"{folder}/{one['name']}", str(one["sha256"])) for one in mask.dicom_objects if one["kind"] != "seg"]
+    return [*found, *([(f"{folder}/summary.pdf", mask.pdf_sha256)] if mask.pdf_sha256 else [])]
+
+
 def grid_of(series: Series) -> Grid:
     """The RAS+ grid of the series' artifact: what a worker's mask of it must lie on."""
     return packed_of(series.artifact).grid

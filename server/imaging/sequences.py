@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 from django.db import transaction
 
+from inference.appearance import DOUBTFUL, are_swapped
 from inference.contract import Sequence
 from server.audit import services as audit
 from server.imaging.models import Series
 from server.topics import services as topics
 
 PERSON = "person"
-DOUBTFUL = 0.5
-"""Below this confidence a proposal says why it is doubtful, and any other candidate comes first."""
 WHOLE_HEAD_MM = 100.0
 """A scan that is thinner than this in any direction shows a part of the brain."""
 
@@ -42,11 +41,20 @@ def proposal_of(series: list[Series]) -> dict[str, Any]:
 
 def doubts_of(chosen: Mapping[Sequence, Series]) -> list[str]:
     """A sentence for each series that is perhaps not the sequence it is taken for; none where a person has said so."""
-    return [
+    said = [
         one.sequence_reason
-        for one in chosen.values()
-        if one.sequence_source != PERSON and one.sequence_confidence < DOUBTFUL and one.sequence_reason
+        for sequence, one in chosen.items()
+        if one.sequence == sequence
+        and one.sequence_source != PERSON
+        and one.sequence_confidence < DOUBTFUL
+        and one.sequence_reason
     ]
+    before, after = chosen.get(Sequence.T1), chosen.get(Sequence.T1CE)
+    if before is None or after is None or {before.sequence_source, after.sequence_source} == {PERSON}:
+        return said
+    if are_swapped(t1=before.fingerprint, t1ce=after.fingerprint):
+        said.append("Vessels are brighter in the series given as T1 than in T1CE: the two may be swapped.")
+    return said
 
 
 @transaction.atomic

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from django.conf import settings
 from django.contrib.auth.models import Group
 from django.core.files.uploadedfile import UploadedFile
@@ -41,6 +42,9 @@ def store_mask(*, job_id: str, proven: ProvenFiles) -> Mask:
         sha256=proven.sha256,
         size=proven.size,
         volumes_ml=dict(proven.volumes_ml),
+        dicom_objects=[msgspec.to_builtins(one) for one in proven.objects],
+        pdf_sha256=proven.pdf_sha256,
+        change=None if proven.change is None else dict(proven.change),
     )
 
 

@@ -5,7 +5,7 @@ On this machine, below DATA_DIR, whatever STORAGE_URL says:
     uploads/<id>                           chunks of an upload so far (with STORAGE_URL: in the bucket)
 On the shelf, which is DATA_DIR too or, with STORAGE_URL, a bucket; a row names each folder:
     series/<id>/volume.nii.gz, artifact, originals/*.dcm
-    masks/<job id>-<id>/mask.nii.gz, mask.dcm, report.json
+    masks/<job id>-<id>/mask.nii.gz, mask.dcm, report.json, report.dcm, summary.pdf, summary.dcm, key-<n>.dcm
 """
 
 from __future__ import annotations

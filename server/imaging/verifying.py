@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from server.imaging import storage
 from server.imaging.errors import StoredFileDamaged
 from server.imaging.models import Mask, Series
+from server.imaging.selectors import beside
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ def check_all() -> Iterator[Checked]:
         yield _checked(owner, mask.report_path, mask.report_sha256)
         if mask.seg_path:
             yield _checked(owner, mask.seg_path, mask.seg_sha256)
+        for path, sha256 in beside(mask):
+            yield _checked(owner, path, sha256)
 
 
 def _checked(owner: str, path: str, sha256: str) -> Checked:

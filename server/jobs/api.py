@@ -10,6 +10,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.conf import settings
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from ninja import Path as NinjaPath
 from ninja import Query, Router, Schema
 from pydantic import Field
 
@@ -19,10 +20,10 @@ from server.core.job import Priority, State
 from server.imaging import storage
 from server.imaging.files import Stored, content_response, is_first_byte
 from server.imaging.models import Mask
-from server.imaging.selectors import mask_of
+from server.imaging.selectors import file_of, mask_of
 from server.jobs import selectors, services
 from server.jobs.epoch import current_epoch
-from server.jobs.errors import ResultNotReady, SegNotAvailable
+from server.jobs.errors import FileNotAvailable, ResultNotReady, SegNotAvailable
 from server.jobs.requests import Wish, request_segmentation
 from server.jobs.schemas import EventsOut, JobOut, JobsOut
 from server.jobs.waiting import wait_for
@@ -130,6 +131,30 @@ def report(request: HttpRequest, job_id: str) -> HttpResponseBase:
     return _file(request, mask.report_path, sha256=mask.report_sha256, name=f"{job_id}.json", kind="application/json")
 
 
+@router.api_operation(["GET", "HEAD"], "/jobs/{job_id}/report.dcm", summary="Measurements, DICOM SR")
+def report_dcm(request: HttpRequest, job_id: str) -> HttpResponseBase:
+    """A measurement report (TID 1500) that refers to the segments and the source series."""
+    return _beside(request, job_id, "report.dcm", kind="application/dicom")
+
+
+@router.api_operation(["GET", "HEAD"], "/jobs/{job_id}/summary.pdf", summary="Summary, PDF")
+def summary_pdf(request: HttpRequest, job_id: str) -> HttpResponseBase:
+    """For reading and printing. It names the patient, when the scans do."""
+    return _beside(request, job_id, "summary.pdf", kind="application/pdf")
+
+
+@router.api_operation(["GET", "HEAD"], "/jobs/{job_id}/summary.dcm", summary="Summary, DICOM encapsulated PDF")
+def summary_dcm(request: HttpRequest, job_id: str) -> HttpResponseBase:
+    """The same PDF as an object of the study."""
+    return _beside(request, job_id, "summary.dcm", kind="application/dicom")
+
+
+@router.api_operation(["GET", "HEAD"], "/jobs/{job_id}/key/{number}.dcm", summary="A key image, DICOM")
+def key_image(request: HttpRequest, job_id: str, number: Annotated[int, NinjaPath(ge=1, le=99)]) -> HttpResponseBase:
+    """A Secondary Capture: the slice of a region's largest extent with the mask's outline."""
+    return _beside(request, job_id, f"key-{number}.dcm", kind="application/dicom")
+
+
 def preferred_wait(header: str) -> float | None:
     """Seconds of `Prefer: wait=N` (RFC 7240), at most 60; None when there is no such preference."""
     for preference in header.split(","):
@@ -184,6 +209,14 @@ def _mask(request: HttpRequest, job_id: str) -> Mask:
     if mask is None:
         raise ResultNotReady(state)
     return mask
+
+
+def _beside(request: HttpRequest, job_id: str, name: str, *, kind: str) -> HttpResponseBase:
+    found = file_of(_mask(request, job_id), name)
+    if found is None:
+        raise FileNotAvailable(name)
+    path, sha256 = found
+    return _file(request, path, sha256=sha256, name=f"{job_id}.{name}", kind=kind)
 
 
 def _file(request: HttpRequest, path: str, *, sha256: str, name: str, kind: str) -> HttpResponseBase:

@@ -7,7 +7,8 @@ Problem
 ├── KeyReused           422  an Idempotency-Key with another request
 ├── QueueFull           503  as many jobs wait as may
 ├── ResultNotReady      409  the job has not succeeded
-└── SegNotAvailable     404  the reference series is not DICOM
+├── SegNotAvailable     404  the reference series is not DICOM
+└── FileNotAvailable    404  no such file beside the mask
 """
 
 from collections.abc import Sequence
@@ -95,6 +96,17 @@ class SegNotAvailable(Problem):
 
     def __init__(self) -> None:
         super().__init__("The reference series is not DICOM, so there is no DICOM SEG; take the NIfTI mask.")
+
+
+class FileNotAvailable(Problem):
+    """The result has no such file: it came from NIfTI, or the file could not be made."""
+
+    status = 404
+    code = "file_not_available"
+    title = "No such file of the result"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"The result has no {name}; report.json says why.")
 
 
 def _listed(names: Sequence[str]) -> str:

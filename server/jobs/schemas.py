@@ -1,6 +1,6 @@
 """The answers of the jobs API, for its document; contract.md names every field."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Literal
 
 from ninja import Schema
@@ -21,14 +21,35 @@ class VolumesOut(Schema):
     ET: float
 
 
+class GrownOut(Schema):
+    """What a region grew by, in millilitres and in per cent of what it was; null where it was nothing."""
+
+    ml: float
+    percent: float | None
+
+
+class ChangeOut(Schema):
+    """What each region grew by since the patient's earlier study of that date."""
+
+    WT: GrownOut | None = None
+    TC: GrownOut | None = None
+    ET: GrownOut | None = None
+    since: date
+
+
 class ResultOut(Schema):
-    """Where the results are. `sha256` is that of mask.nii.gz; `seg_url` is null when the input was not DICOM."""
+    """Where the results are. `sha256` is that of mask.nii.gz; `seg_url`, `sr_url` and `key_image_urls` are null or
+    empty when the input was not DICOM or, like `pdf_url`, when the file could not be made: the report says why."""
 
     mask_url: str
     seg_url: str | None
     report_url: str
+    sr_url: str | None
+    pdf_url: str | None
+    key_image_urls: list[str]
     sha256: str
     volumes_ml: VolumesOut
+    change: ChangeOut | None
 
 
 class JobOut(Schema):

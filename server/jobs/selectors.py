@@ -13,7 +13,7 @@ from django.utils import timezone
 from inference.contract import Sequence
 from server.core.job import HELD_STATES, OPEN_STATES, State
 from server.imaging.models import Mask
-from server.imaging.selectors import mask_of, studies_for
+from server.imaging.selectors import file_of, mask_of, studies_for
 from server.jobs import lines, outlook
 from server.jobs.epoch import current_epoch
 from server.jobs.errors import JobNotFound
@@ -174,9 +174,26 @@ def _result(job_id: str, mask: Mask) -> dict[str, Any]:
         "mask_url": f"{base}/mask.nii.gz",
         "seg_url": f"{base}/mask.dcm" if mask.seg_path else None,
         "report_url": f"{base}/report.json",
+        "sr_url": f"{base}/report.dcm" if file_of(mask, "report.dcm") else None,
+        "pdf_url": f"{base}/summary.pdf" if mask.pdf_sha256 else None,
+        "key_image_urls": [f"{base}/key/{number}.dcm" for number in _key_numbers(mask)],
         "sha256": mask.sha256,
         "volumes_ml": mask.volumes_ml,
+        "change": _change(mask),
     }
+
+
+def _key_numbers(mask: Mask) -> list[int]:
+    names = [str(one["name"]) for one in mask.dicom_objects if one["kind"] == "key"]
+    return sorted(int(name.removeprefix("key-").removesuffix(".dcm")) for name in names)
+
+
+def _change(mask: Mask) -> dict[str, Any] | None:
+    """How much each region grew since the earlier study, and which that was; null where there is none."""
+    if mask.change is None:
+        return None
+    grown = {region: {"ml": one["ml"], "percent": one["percent"]} for region, one in mask.change["regions"].items()}
+    return {**grown, "since": mask.change["since"]}
 
 
 def _instant(time: datetime | None) -> str | None:

@@ -224,6 +224,11 @@ class ProveOrder(Struct, tag="prove"):
     study_date: str = ""
     """YYYY-MM-DD, or empty."""
     earlier: EarlierMask | None = None
+    scan_path: str = ""
+    """The packed reference itself, on `artifact_grid`; empty where it is not to be had."""
+    scan: Packed | None = None
+    at: str = ""
+    """When the mask came in, ISO 8601 in the server's time zone."""
 
 
 class ProveAnswer(Struct, tag="proved"):
@@ -240,6 +245,8 @@ class ProveAnswer(Struct, tag="proved"):
     """Every DICOM object that belongs to the result, the SEG among them."""
     pdf_sha256: str = ""
     """Of summary.pdf; empty without one."""
+    change: dict[str, object] | None = None
+    """As `inference.export.change.Change` tells it."""
 
 
 class Unwritten(Struct, tag="unwritten"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from io import StringIO
 from pathlib import Path
 
@@ -92,17 +93,21 @@ def verified() -> str:
 
 
 def test_all_files_are_sound(mask):
-    assert verified() == "5 files are sound\n"
+    assert verified() == "11 files are sound\n"
 
 
 def test_each_damaged_file_is_named(mask, data_dir):
     series = mask.series
-    places = (f"{series.folder}/volume.nii.gz", series.artifact.path, mask.nii_path, mask.report_path, mask.seg_path)
-    for place, harm in zip(places, (flip, cut, flip, cut, Path.unlink), strict=True):
+    folder = mask.report_path.rpartition("/")[0]
+    places = (
+        *(f"{series.folder}/volume.nii.gz", series.artifact.path, mask.nii_path, mask.report_path, mask.seg_path),
+        *(f"{folder}/{name}" for name in ("report.dcm", "key-1.dcm", "summary.dcm", "summary.pdf")),
+    )
+    for place, harm in zip(places, itertools.cycle((flip, cut, Path.unlink)), strict=False):
         harm(data_dir / place)
     out = StringIO()
 
-    with pytest.raises(CommandError, match="5 of 5 files are damaged"):
+    with pytest.raises(CommandError, match="9 of 11 files are damaged"):
         call_command("verify_storage", stdout=out)
 
     assert [line.split()[1] for line in out.getvalue().splitlines()] == list(places)

@@ -10,9 +10,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from inference.appearance import CLEAR, DOUBTFUL, because, looks, shows_agent
 from inference.contract import Sequence
 from inference.dicom.facts import ScanFacts
 from inference.dicom.words import Wording, read_words
+
+_LEAST_DOUBT, _SUREST = 0.02, 0.99
 
 _NO_AGENT = frozenset({"", "no", "none", "n", "0", "nil", "not", "without", "no contrast", "n/a"})
 
@@ -39,12 +42,19 @@ class Judgement:
 
 
 def judge(facts: ScanFacts | None, name: str, fingerprint: Mapping[str, float]) -> Judgement:
-    """Weigh what the header (None: there is none), the file's name and the voxels say."""
-    if facts is not None:
-        sequence, confidence = recognise(facts)
-        return Judgement(sequence, confidence, "header" if sequence else "")
-    sequence, confidence = from_file_name(name)
-    return Judgement(sequence, confidence, "name" if sequence else "")
+    """Weigh what the header (None: there is none), the file's name and the voxels say.
+
+    The voxels make a sequence that was given more or less sure and never replace it: where they contradict it, the
+    confidence falls below `DOUBTFUL` and the reason says what the scan looks like. They decide alone only where
+    nothing was given, and only when they are clear.
+    """
+    given, confidence = from_file_name(name) if facts is None else recognise(facts)
+    seen = looks(fingerprint)
+    if facts is not None and not _may_be_anatomy(facts):
+        return Judgement(None, 0.0)
+    if given is not None:
+        return _weighed(given, confidence, "name" if facts is None else "header", seen, fingerprint)
+    return _seen_only(facts, seen, fingerprint) if seen else Judgement(None, 0.0)
 
 
 def recognise(facts: ScanFacts) -> tuple[Sequence | None, float]:
@@ -53,9 +63,9 @@ def recognise(facts: ScanFacts) -> tuple[Sequence | None, float]:
     An agent's name in the header (ContrastBolusAgent) turns T1 into T1CE, except where the description says
     that it was scanned before; T2 and FLAIR stay what they are after contrast.
     """
-    words = read_words(facts.descriptions)
-    if not words.is_anatomy or _is_map(facts):
+    if not _may_be_anatomy(facts):
         return None, 0.0
+    words = read_words(facts.descriptions)
     weighting, confidence = _agree(physical_weighting(facts), words.weighting)
     if weighting is not Sequence.T1:
         return weighting, confidence
@@ -93,9 +103,48 @@ def from_file_name(name: str) -> tuple[Sequence | None, float]:
     return found.pop(), 0.8
 
 
+def _weighed(
+    given: Sequence, confidence: float, source: str, seen: Mapping[Sequence, float], fingerprint: Mapping[str, float]
+) -> Judgement:
+    """Bayes: the odds of what was given times those of the voxels, which are never taken for surer than 50 to 1."""
+    if not seen:
+        return Judgement(given, confidence, source)
+    weighting = Sequence.T1 if given is Sequence.T1CE else given
+    odds = _odds(confidence) * _odds(min(max(seen[weighting], _LEAST_DOUBT), 1 - _LEAST_DOUBT))
+    if weighting is Sequence.T1:
+        enhanced = shows_agent(fingerprint)
+        odds *= _odds(enhanced if given is Sequence.T1CE else 1 - enhanced)
+    weighed = round(min(odds / (1 + odds), _SUREST), 3)
+    likely = max(seen, key=lambda sequence: seen[sequence])
+    if weighed >= DOUBTFUL or likely is weighting:
+        return Judgement(given, weighed, source)
+    return Judgement(given, weighed, source, f"The series given as {given} looks like {likely}: {because(likely)}.")
+
+
+def _seen_only(facts: ScanFacts | None, seen: Mapping[Sequence, float], fingerprint: Mapping[str, float]) -> Judgement:
+    likely = max(seen, key=lambda sequence: seen[sequence])
+    confidence = min(seen[likely], 1 - _LEAST_DOUBT)
+    if likely is Sequence.T1:
+        told = None if facts is None else _agent_told(facts, read_words(facts.descriptions))
+        enhanced = shows_agent(fingerprint) if told is None else (_SUREST if told else 1 - _SUREST)
+        likely = Sequence.T1CE if enhanced >= 0.5 else Sequence.T1
+        confidence *= max(enhanced, 1 - enhanced)
+    if confidence >= CLEAR:
+        return Judgement(likely, round(confidence, 3), "voxels", f"Told by the images alone: {because(likely)}.")
+    return Judgement(None, 0.0, "", f"It is not clear what this is; the images look most like {likely}.")
+
+
+def _odds(probability: float) -> float:
+    return probability / (1.0 - probability)
+
+
 def _gradient_echo(repetition: float, echo: float) -> Sequence | None:
     # From about 10 ms on a gradient echo shows T2*; MPRAGE, FSPGR, TFE, FLASH and VIBE stay below.
     return Sequence.T1 if echo < 10 and repetition <= 3500 else None
+
+
+def _may_be_anatomy(facts: ScanFacts) -> bool:
+    return read_words(facts.descriptions).is_anatomy and not _is_map(facts)
 
 
 def _is_map(facts: ScanFacts) -> bool:
@@ -129,11 +178,21 @@ def _agree(physics: Sequence | None, words: Sequence | None) -> tuple[Sequence |
 
 
 def _with_contrast(facts: ScanFacts, words: Wording, confidence: float) -> tuple[Sequence | None, float]:
-    named = (facts.contrast_agent or "").strip().lower() not in _NO_AGENT
-    given = named or facts.contrast_given
-    if given and words.has_contrast is False:
-        # Some scanners copy the agent of the examination into the scans before it.
-        return Sequence.T1, min(confidence, 0.6)
-    if given or words.has_contrast:
-        return Sequence.T1CE, confidence if given else min(confidence, 0.85)
-    return Sequence.T1, confidence if words.has_contrast is False else min(confidence, 0.9)
+    told = _agent_told(facts, words)
+    if told is None:
+        return Sequence.T1, min(confidence, 0.9)
+    if told:
+        return Sequence.T1CE, confidence if _agent_given(facts) else min(confidence, 0.85)
+    # Some scanners copy the agent of the examination into the scans before it.
+    return Sequence.T1, min(confidence, 0.6) if _agent_given(facts) else confidence
+
+
+def _agent_given(facts: ScanFacts) -> bool:
+    return (facts.contrast_agent or "").strip().lower() not in _NO_AGENT or facts.contrast_given
+
+
+def _agent_told(facts: ScanFacts, words: Wording) -> bool | None:
+    """Whether the scan was made after contrast agent; None where nothing is said."""
+    if words.has_contrast is not None:
+        return words.has_contrast
+    return True if _agent_given(facts) else None

@@ -17,6 +17,16 @@ DOUBTFUL = 0.5
 CLEAR = 0.75
 """From this confidence on the voxels may speak alone."""
 
+LEAST_DOUBT = 0.01
+"""No sequence is held for less probable than this by its looks alone."""
+_NEIGHBOURS: Mapping[Sequence, Sequence] = {
+    Sequence.T1: Sequence.T1CE,
+    Sequence.T1CE: Sequence.T1,
+    Sequence.T2: Sequence.FLAIR,
+    Sequence.FLAIR: Sequence.T2,
+}
+_NEIGHBOUR_SHARE = 0.6
+
 # For each feature: how much it speaks for T1 (with or without contrast agent), T2 and FLAIR.
 _WEIGHTS: Mapping[str, tuple[float, float, float]] = {
     "edges_1": (3.04, -1.39, -1.65),
@@ -31,9 +41,13 @@ _CONSTANTS = (0.18, -0.79, 0.6)
 _LOOKS = (Sequence.T1, Sequence.T2, Sequence.FLAIR)
 _AGENT_SLOPE, _AGENT_CONSTANT = 1.62, -0.14
 _SOFTENING = 0.05
-_SURELY_SWAPPED = 0.35
+_SURELY_BRIGHTER = 0.35
 """Logarithm of a ratio of specks; of simulated pairs, half of them without much enhancement, 1 in 100 has as much the
 wrong way round."""
+_SURELY_EXCHANGED = 50.0
+
+Looking = tuple[Sequence, Mapping[str, float]]
+"""What a scan was given as, and its fingerprint."""
 
 _BECAUSE: Mapping[Sequence, str] = {
     Sequence.T1: "fluid is dark and white matter is the brightest tissue",
@@ -65,10 +79,50 @@ def shows_agent(fingerprint: Mapping[str, float]) -> float:
     return 1.0 / (1.0 + math.exp(-_AGENT_SLOPE * math.log(fingerprint["specks"]) - _AGENT_CONSTANT))
 
 
-def are_swapped(*, t1: Mapping[str, float], t1ce: Mapping[str, float]) -> bool:
-    """Whether of two T1-weighted scans of one patient rather the first was made after contrast agent."""
-    before, after = t1.get("specks", 0.0), t1ce.get("specks", 0.0)
-    return before > 0.0 and after > 0.0 and math.log(before / after) > _SURELY_SWAPPED
+def evidence(fingerprint: Mapping[str, float]) -> dict[Sequence, float]:
+    """How much the voxels speak for each of the four sequences, beside the others; empty without a fingerprint."""
+    seen = looks(fingerprint)
+    if not seen:
+        return {}
+    agent = shows_agent(fingerprint)
+    # T1 and T1CE were one kind of three when the weights were fitted: each is as probable again.
+    shares = {
+        Sequence.T1: 2 * seen[Sequence.T1] * (1 - agent),
+        Sequence.T1CE: 2 * seen[Sequence.T1] * agent,
+        Sequence.T2: seen[Sequence.T2],
+        Sequence.FLAIR: seen[Sequence.FLAIR],
+    }
+    return {sequence: max(share, LEAST_DOUBT) for sequence, share in shares.items()}
+
+
+def weigh(given: Sequence, confidence: float, found: Mapping[Sequence, float]) -> dict[Sequence, float]:
+    """Bayes: what was given with this confidence, and what the voxels say (`evidence`), as probabilities.
+
+    Where what was given is wrong, it was most often mistaken for its neighbour.
+    """
+    rest = 1.0 - confidence
+    prior = dict.fromkeys(Sequence, rest * (1 - _NEIGHBOUR_SHARE) / 2)
+    prior |= {given: confidence, _NEIGHBOURS[given]: rest * _NEIGHBOUR_SHARE}
+    weighed = {sequence: prior[sequence] * found[sequence] for sequence in Sequence}
+    return {sequence: share / sum(weighed.values()) for sequence, share in weighed.items()}
+
+
+def are_swapped(first: Looking, second: Looking) -> bool:
+    """Whether each of two scans of one patient, given as two sequences, rather looks like the other one."""
+    if {first[0], second[0]} == {Sequence.T1, Sequence.T1CE}:
+        before, after = (first, second) if first[0] is Sequence.T1 else (second, first)
+        return is_after_agent(before[1], beside=after[1])
+    one, other = evidence(first[1]), evidence(second[1])
+    if not one or not other:
+        return False
+    crossed = one[second[0]] * other[first[0]]
+    return crossed > _SURELY_EXCHANGED * one[first[0]] * other[second[0]]
+
+
+def is_after_agent(scan: Mapping[str, float], *, beside: Mapping[str, float]) -> bool:
+    """Whether of two T1-weighted scans of one patient clearly this one was made after contrast agent."""
+    own, other = scan.get("specks", 0.0), beside.get("specks", 0.0)
+    return own > 0.0 and other > 0.0 and math.log(own / other) > _SURELY_BRIGHTER
 
 
 def because(sequence: Sequence) -> str:

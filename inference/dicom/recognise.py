@@ -10,12 +10,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from inference.appearance import CLEAR, DOUBTFUL, because, looks, shows_agent
+from inference.appearance import CLEAR, DOUBTFUL, LEAST_DOUBT, because, evidence, weigh
 from inference.contract import Sequence
 from inference.dicom.facts import ScanFacts
 from inference.dicom.words import Wording, read_words
 
-_LEAST_DOUBT, _SUREST = 0.02, 0.99
+_SUREST = 0.99
 
 _NO_AGENT = frozenset({"", "no", "none", "n", "0", "nil", "not", "without", "no contrast", "n/a"})
 
@@ -49,12 +49,12 @@ def judge(facts: ScanFacts | None, name: str, fingerprint: Mapping[str, float]) 
     nothing was given, and only when they are clear.
     """
     given, confidence = from_file_name(name) if facts is None else recognise(facts)
-    seen = looks(fingerprint)
+    found = evidence(fingerprint)
     if facts is not None and not _may_be_anatomy(facts):
         return Judgement(None, 0.0)
     if given is not None:
-        return _weighed(given, confidence, "name" if facts is None else "header", seen, fingerprint)
-    return _seen_only(facts, seen, fingerprint) if seen else Judgement(None, 0.0)
+        return _weighed(given, confidence, "name" if facts is None else "header", found)
+    return _seen_only(facts, found) if found else Judgement(None, 0.0)
 
 
 def recognise(facts: ScanFacts) -> tuple[Sequence | None, float]:
@@ -103,39 +103,28 @@ def from_file_name(name: str) -> tuple[Sequence | None, float]:
     return found.pop(), 0.8
 
 
-def _weighed(
-    given: Sequence, confidence: float, source: str, seen: Mapping[Sequence, float], fingerprint: Mapping[str, float]
-) -> Judgement:
-    """Bayes: the odds of what was given times those of the voxels, which are never taken for surer than 50 to 1."""
-    if not seen:
+def _weighed(given: Sequence, confidence: float, source: str, found: Mapping[Sequence, float]) -> Judgement:
+    if not found:
         return Judgement(given, confidence, source)
-    weighting = Sequence.T1 if given is Sequence.T1CE else given
-    odds = _odds(confidence) * _odds(min(max(seen[weighting], _LEAST_DOUBT), 1 - _LEAST_DOUBT))
-    if weighting is Sequence.T1:
-        enhanced = shows_agent(fingerprint)
-        odds *= _odds(enhanced if given is Sequence.T1CE else 1 - enhanced)
-    weighed = round(min(odds / (1 + odds), _SUREST), 3)
-    likely = max(seen, key=lambda sequence: seen[sequence])
-    if weighed >= DOUBTFUL or likely is weighting:
-        return Judgement(given, weighed, source)
-    return Judgement(given, weighed, source, f"The series given as {given} looks like {likely}: {because(likely)}.")
+    weighed = weigh(given, confidence, found)
+    sure = round(min(weighed[given], _SUREST), 3)
+    likely = max(weighed, key=lambda sequence: weighed[sequence])
+    if sure >= DOUBTFUL or likely is given:
+        return Judgement(given, sure, source)
+    return Judgement(given, sure, source, f"The series given as {given} looks like {likely}: {because(likely)}.")
 
 
-def _seen_only(facts: ScanFacts | None, seen: Mapping[Sequence, float], fingerprint: Mapping[str, float]) -> Judgement:
-    likely = max(seen, key=lambda sequence: seen[sequence])
-    confidence = min(seen[likely], 1 - _LEAST_DOUBT)
-    if likely is Sequence.T1:
-        told = None if facts is None else _agent_told(facts, read_words(facts.descriptions))
-        enhanced = shows_agent(fingerprint) if told is None else (_SUREST if told else 1 - _SUREST)
-        likely = Sequence.T1CE if enhanced >= 0.5 else Sequence.T1
-        confidence *= max(enhanced, 1 - enhanced)
-    if confidence >= CLEAR:
-        return Judgement(likely, round(confidence, 3), "voxels", f"Told by the images alone: {because(likely)}.")
-    return Judgement(None, 0.0, "", f"It is not clear what this is; the images look most like {likely}.")
-
-
-def _odds(probability: float) -> float:
-    return probability / (1.0 - probability)
+def _seen_only(facts: ScanFacts | None, found: dict[Sequence, float]) -> Judgement:
+    told = None if facts is None else _agent_told(facts, read_words(facts.descriptions))
+    if told is not None:
+        found[Sequence.T1 if told else Sequence.T1CE] *= LEAST_DOUBT
+    sure, likely = max((share / sum(found.values()), sequence) for sequence, share in found.items())
+    if sure >= CLEAR:
+        sentence = f"Told by the images alone: {because(likely)}."
+        return Judgement(likely, round(min(sure, _SUREST), 3), "voxels", sentence)
+    if likely in {Sequence.T1, Sequence.T1CE}:
+        return Judgement(None, 0.0, "", "The images look like T1; whether after contrast agent is not clear.")
+    return Judgement(None, 0.0, "", f"What this is is not clear; the images look most like {likely}.")
 
 
 def _gradient_echo(repetition: float, echo: float) -> Sequence | None:

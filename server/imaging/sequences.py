@@ -6,12 +6,13 @@ A person's word counts more than any header and stays with the series, whatever 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 from django.db import transaction
 
-from inference.appearance import DOUBTFUL, are_swapped
+from inference.appearance import CLEAR, DOUBTFUL, are_swapped, is_after_agent, looks
 from inference.contract import Sequence
 from server.audit import services as audit
 from server.imaging.models import Series
@@ -29,32 +30,40 @@ def proposal_of(series: list[Series]) -> dict[str, Any]:
     confidence. `warnings` are the doubts about those that were chosen.
     """
     best = {sequence: _best([one for one in series if one.sequence == sequence]) for sequence in Sequence}
+    notes = _tell_t1_apart(best, [one for one in series if one.sequence is None and _looks_like_t1(one)])
     chosen = {sequence: one for sequence, one in best.items() if one is not None}
     taken = {one.pk for one in chosen.values()}
     return {
         "series": {str(sequence): one.pk if one else None for sequence, one in best.items()},
         "missing": [str(sequence) for sequence, one in best.items() if one is None],
         "others": [one.pk for one in series if one.pk not in taken],
-        "warnings": doubts_of(chosen),
+        "warnings": [*doubts_of(chosen), *notes],
     }
 
 
 def doubts_of(chosen: Mapping[Sequence, Series]) -> list[str]:
     """A sentence for each series that is perhaps not the sequence it is taken for; none where a person has said so."""
-    said = [
-        one.sequence_reason
-        for sequence, one in chosen.items()
-        if one.sequence == sequence
-        and one.sequence_source != PERSON
-        and one.sequence_confidence < DOUBTFUL
-        and one.sequence_reason
+    told = {sequence: one for sequence, one in chosen.items() if one.sequence_source != PERSON}
+    swapped = [
+        (one, other)
+        for one, other in combinations(chosen, 2)
+        if (one in told or other in told)
+        and are_swapped((one, chosen[one].fingerprint), (other, chosen[other].fingerprint))
     ]
-    before, after = chosen.get(Sequence.T1), chosen.get(Sequence.T1CE)
-    if before is None or after is None or {before.sequence_source, after.sequence_source} == {PERSON}:
-        return said
-    if are_swapped(t1=before.fingerprint, t1ce=after.fingerprint):
-        said.append("Vessels are brighter in the series given as T1 than in T1CE: the two may be swapped.")
-    return said
+    alone = set(told) - {sequence for pair in swapped for sequence in pair}
+    return [
+        *(
+            f"The series given as {one} looks like {other}, and the one given as {other} like {one}: "
+            f"they are probably swapped."
+            for one, other in swapped
+        ),
+        *(
+            one.sequence_reason
+            for sequence, one in told.items()
+            if sequence in alone and one.sequence == sequence and one.sequence_confidence < DOUBTFUL
+            if one.sequence_reason
+        ),
+    ]
 
 
 @transaction.atomic
@@ -80,6 +89,27 @@ def keep_correction(before: Series, after: Series) -> None:
         after.sequence, after.sequence_confidence = before.sequence, before.sequence_confidence
         after.sequence_source, after.sequence_reason = PERSON, ""
         after.save(update_fields=("sequence", "sequence_confidence", "sequence_source", "sequence_reason"))
+
+
+def _looks_like_t1(series: Series) -> bool:
+    return series.sequence_source != PERSON and looks(series.fingerprint).get(Sequence.T1, 0.0) >= CLEAR
+
+
+def _tell_t1_apart(best: dict[Sequence, Series | None], unnamed: list[Series]) -> list[str]:
+    """Fill in T1 and T1CE from scans that are T1-weighted, and of which no header says when the agent was given.
+
+    One alone does not tell it; of two, the one with the brighter vessels was made after.
+    """
+    known = best[Sequence.T1] or best[Sequence.T1CE]
+    pair = [known, *unnamed] if known else unnamed
+    if len(pair) != 2 or (best[Sequence.T1] and best[Sequence.T1CE]):
+        return []
+    before, after = sorted(pair, key=lambda one: one.fingerprint.get("specks", 0.0))
+    is_clear = is_after_agent(after.fingerprint, beside=before.fingerprint)
+    if not is_clear or before == best[Sequence.T1CE] or after == best[Sequence.T1]:
+        return []
+    best[Sequence.T1], best[Sequence.T1CE] = before, after
+    return ["T1 and T1CE were told apart by the brightness of vessels alone: please check which is which."]
 
 
 def _best(candidates: list[Series]) -> Series | None:

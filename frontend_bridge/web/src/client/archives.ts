@@ -37,7 +37,18 @@ export interface Pull {
   done: number;
   total: number;
   study: string | null;
-  error: string | { code: string; message: string } | null;
+  error: ArchiveTrouble | null;
+}
+
+export interface ArchiveTrouble {
+  code: string;
+  message: string;
+}
+
+export interface ArchivedStudies {
+  studies: ArchivedStudy[];
+  /** False: the archive may have more. */
+  is_complete: boolean;
 }
 
 export interface Delivery {
@@ -47,7 +58,8 @@ export interface Delivery {
   kind: string;
   state: "waiting" | "sent" | "failed";
   attempts: number;
-  error: string | null;
+  /** Why it failed, or what kept it the last time. */
+  error: ArchiveTrouble | null;
   sent_at: string | null;
 }
 
@@ -56,14 +68,14 @@ const ROOT = "/api/pacs/";
 export class Archives {
   constructor(private readonly http: Http) {}
 
-  /** Those that are configured; none for a person who may not ask. */
+  /** Those that are in use. */
   async all(): Promise<Archive[]> {
     return (await this.http.get<{ servers: Archive[] }>(ROOT)).servers;
   }
 
-  async search(name: string, question: ArchiveQuestion, signal?: AbortSignal): Promise<ArchivedStudy[]> {
+  search(name: string, question: ArchiveQuestion, signal?: AbortSignal): Promise<ArchivedStudies> {
     const query = new URLSearchParams(Object.entries(question).filter(([, value]) => value !== ""));
-    return (await this.http.get<{ studies: ArchivedStudy[] }>(`${at(name)}studies/?${query}`, signal)).studies;
+    return this.http.get(`${at(name)}studies/?${query}`, signal);
   }
 
   /** Fetch a study; asking again while it is being fetched answers with the same pull. */

@@ -8,5 +8,5 @@ export type { JobListener } from "./jobs";
 export type { LineState } from "./line";
 export type { ByeFrame } from "./frames";
 export type { UploadWatch } from "./uploads";
-export type { Archive, ArchivedStudy, ArchiveQuestion, Archives, Delivery, Pull } from "./archives";
+export type { Archive, ArchivedStudy, ArchiveQuestion, Archives, ArchiveTrouble, Delivery, Pull } from "./archives";
 export * from "./types";

@@ -20,8 +20,7 @@ const FIELDS: readonly (readonly [keyof ArchiveQuestion, Key, string])[] = [
 export function pullLine(pull: Pull): string {
   if (pull.state === "queued") return t("pullQueued");
   if (pull.state !== "failed") return t("pulling", { done: pull.done, total: pull.total || "…" });
-  const { error } = pull;
-  const reason = typeof error === "string" ? told(error) : error ? told(error.message, error.code) : "";
+  const reason = pull.error ? told(pull.error.message, pull.error.code) : "";
   return t("pullFailed", { reason }).trim();
 }
 
@@ -83,7 +82,8 @@ export class ArchiveSearch {
   private async search(): Promise<void> {
     const question: ArchiveQuestion = {};
     for (const [name, input] of this.inputs) if (input.value.trim()) question[name] = input.value.trim();
-    if (Object.keys(question).length === 0) return this.tell(() => t("sayMore"), true);
+    // A day alone would match a whole morning of everybody.
+    if (!question.patient_id && !question.patient_name && !question.accession) return this.tell(() => t("sayMore"), true);
     this.asked.abort();
     const { signal } = (this.asked = new AbortController());
     const server = this.server.value;
@@ -91,10 +91,11 @@ export class ArchiveSearch {
     this.found = { server, studies: [] };
     this.draw();
     try {
-      const studies = await this.archives.search(server, question, signal);
+      const { studies, is_complete } = await this.archives.search(server, question, signal);
       if (signal.aborted) return;
       this.found = { server, studies };
-      this.tell(() => (studies.length > 0 ? t("archiveFound", { count: studies.length }) : t("archiveNothing")));
+      const count = (): string => (studies.length > 0 ? t("archiveFound", { count: studies.length }) : t("archiveNothing"));
+      this.tell(() => (is_complete ? count() : `${count()} ${t("archiveMore")}`));
       this.draw();
     } catch (error) {
       if (!signal.aborted) this.tell(() => sentenceOf(error), true);
@@ -112,7 +113,8 @@ export class ArchiveSearch {
       }
       if (pull.state === "done" && pull.study) this.open(pull.study);
     } catch (error) {
-      this.took(study, { id: "", state: "failed", done: 0, total: 0, study: null, error: sentenceOf(error) });
+      const trouble = { code: "", message: sentenceOf(error) };
+      this.took(study, { id: "", state: "failed", done: 0, total: 0, study: null, error: trouble });
     }
   }
 

@@ -47,7 +47,7 @@ export class Doubts {
     const given = series?.sequence ?? null;
     const isSwap = series !== null && given !== null && like !== null && like !== given;
     const line = isSwap ? t("swapped", { given, like }) : told(sentence);
-    const row = h("li", { "data-testid": "doubt" }, h("span", { title: told(sentence) }, line));
+    const row = h("li", { "data-testid": "doubt" }, h("span", { title: sentence }, line));
     if (isSwap) row.append(h("div", { class: "row" }, this.button(series, like, "setTo"), this.button(series, given, "keepAs")));
     else if (series && given) row.append(h("div", { class: "row" }, this.button(series, given, "keepAs")));
     return row;

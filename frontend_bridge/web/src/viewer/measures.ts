@@ -44,12 +44,14 @@ export const hasChange = (change: Change | null | undefined): change is Change =
   !!change && REGIONS.some((region) => change[region]);
 
 export class MeasuresPanel {
-  readonly element = h("details", { class: "measures", "data-testid": "measures" });
-  private readonly content = h("div", { class: "notes" });
+  readonly element = h("div", { class: "notes", "data-testid": "measures" });
+  private readonly findings = h("div", { class: "notes" });
+  private readonly making = h("div", { class: "notes" });
+  private readonly how = h("details", { "data-testid": "how" }, say(h("summary"), "howMade"), this.making);
   private report: Report | null = null;
 
   constructor() {
-    this.element.append(say(h("summary"), "details"), this.content);
+    this.element.append(this.findings, this.how);
     onLanguage(() => this.draw());
     this.draw();
   }
@@ -61,10 +63,14 @@ export class MeasuresPanel {
 
   private draw(): void {
     const report = this.report;
-    const parts = report ? [diameters(report), change(report), alignment(report), brain(report), notes(report)] : [];
-    const filled = parts.filter((part) => part !== null);
-    replace(this.content, ...filled);
-    show(this.element, filled.length > 0);
+    const findings = report ? [diameters(report), change(report), notes(report)] : [];
+    const making = report ? [alignment(report), brain(report)] : [];
+    const isEmpty = (parts: (HTMLElement | null)[]): boolean => parts.every((part) => part === null);
+    replace(this.findings, ...findings);
+    replace(this.making, ...making);
+    show(this.findings, !isEmpty(findings));
+    show(this.how, !isEmpty(making));
+    show(this.element, !isEmpty([...findings, ...making]));
   }
 }
 

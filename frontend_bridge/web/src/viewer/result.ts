@@ -50,9 +50,9 @@ export class ResultCard {
       say(this.preliminary, "preliminary"),
       say(this.finding, "nothingFound"),
       this.volumes,
+      this.measures.element,
       this.legend,
       h("div", { class: "row" }, h("div", { class: "group" }, ...this.styles), this.opacity),
-      this.measures.element,
       this.files,
       this.sending.element,
     );

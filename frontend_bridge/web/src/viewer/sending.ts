@@ -1,6 +1,6 @@
 /** How far the results have gone to the archives: waiting, sent or failed with its reason, and sending again. */
 
-import type { Archive, Archives, Delivery, Job } from "../client";
+import type { Archive, Archives, ArchiveTrouble, Delivery, Job } from "../client";
 import { h, redraw, show } from "./dom";
 import { sentenceOf } from "./sentences";
 import { told } from "./told";
@@ -13,7 +13,7 @@ const KINDS = ["seg", "sr", "key", "pdf"] as const;
 export type SendingState = "waiting" | "retrying" | "sent" | "failed" | "none";
 
 /** One archive's part in one line: the worst of its objects counts. */
-export function stateOf(deliveries: readonly Delivery[]): { state: SendingState; attempts: number; error: string | null } {
+export function stateOf(deliveries: readonly Delivery[]): { state: SendingState; attempts: number; error: ArchiveTrouble | null } {
   const failed = deliveries.find((one) => one.state === "failed");
   if (failed) return { state: "failed", attempts: failed.attempts, error: failed.error };
   const waiting = deliveries.filter((one) => one.state === "waiting");
@@ -123,7 +123,7 @@ export class SendingList {
         button,
       ),
       kinds.length > 0 ? h("p", { class: "by" }, kinds.join(" · ")) : null,
-      error && state !== "sent" ? h("p", { class: "why bad" }, told(error)) : null,
+      error && state !== "sent" ? h("p", { class: "why bad" }, told(error.message, error.code)) : null,
     );
   }
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
@@ -53,7 +54,8 @@ class _Scan:
 
 def read(order: ReadOrder) -> ReadAnswer:
     """Turn the order's files into volumes below its folder, each complete or not there at all."""
-    return _Reader(order).read()
+    with _Reader(order) as reader:
+        return reader.read()
 
 
 class _Reader:
@@ -66,6 +68,13 @@ class _Reader:
         self._found: list[FoundSeries] = []
         self._refused: list[Refused] = []
         self._aside: list[SetAside] = []
+        self._in_hand = (self._folder / LAST_OPENED).open("wb")
+
+    def __enter__(self) -> _Reader:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._in_hand.close()
 
     def read(self) -> ReadAnswer:
         files = [file for entry in self._files for file in self._expanded(entry)]
@@ -137,7 +146,10 @@ class _Reader:
         self._refused.append(Refused(filename=name, code=error.code, detail=error.sentence))
 
     def _note(self, name: str) -> None:
-        (self._folder / LAST_OPENED).write_text(name, errors="replace")
+        """Write down what is in hand, before it is opened: over the name before, which is quicker than a new file."""
+        encoded = name.encode(errors="replace")
+        os.pwrite(self._in_hand.fileno(), encoded, 0)
+        os.ftruncate(self._in_hand.fileno(), len(encoded))
 
 
 def content_digest(volume: Volume) -> str:

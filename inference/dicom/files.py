@@ -21,6 +21,7 @@ from pydicom import filereader
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filewriter import write_file_meta_info
+from pydicom.tag import Tag
 from pydicom.uid import UID
 
 from inference.errors import InputInvalid
@@ -122,7 +123,7 @@ def open_dataset(path: Path, *, stop_before_pixels: bool = True, tags: list[Any]
             syntax.is_implicit_VR,
             syntax.is_little_endian,
             stop_when=_is_pixel_data if stop_before_pixels else None,
-            specific_tags=tags,
+            specific_tags=None if tags is None else [Tag(tag) for tag in tags],  # it passes keywords over
         )
         offset = source.tell() if stop_before_pixels and source is file else None
         is_implicit = bool(dataset.original_encoding[0])  # as found, whatever was said

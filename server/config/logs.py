@@ -79,6 +79,7 @@ def logging_config(*, level: str, style: str) -> None:
                 # They would write down what an archive is searched for: names and numbers of patients.
                 "urllib3": {"level": "WARNING"},
                 "dicomweb_client": {"level": "ERROR"},
+                "retrying": {"level": "CRITICAL"},
                 "pynetdicom": {"level": "CRITICAL"},
                 "django.channels.server": {"level": "WARNING"},
             },

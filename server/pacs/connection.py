@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
+from functools import cache
 from http import HTTPStatus
+from http.client import HTTPException
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import DecodeError, HTTPError
 
 from server.pacs.errors import (
     ArchiveAway,
@@ -103,6 +105,12 @@ class Connection:
         return b"".join(self.pieces(answer, whole_seconds=limits.whole_seconds, whole_bytes=limits.answer_bytes))
 
 
+@cache
+def _trusted() -> ssl.SSLContext:
+    """The machine's own certificates; reading them takes a third of a second."""
+    return ssl.create_default_context()
+
+
 class _Adapter(HTTPAdapter):
     """Trusts the machine's own certificates beside the usual ones, and reads answers within limits."""
 
@@ -111,35 +119,53 @@ class _Adapter(HTTPAdapter):
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, ssl_context=ssl.create_default_context(), **kwargs)
+        super().init_poolmanager(*args, ssl_context=_trusted(), **kwargs)
 
     def send(self, request: Any, stream: bool = False, **options: Any) -> requests.Response:  # noqa: FBT001, FBT002
         request.url = plainer(request.url)
         request.headers.pop("Host", None)  # a client that names it leaves the port out
         answer = super().send(request, stream=True, **options)
-        check_status(answer)
-        if not stream:
-            # What a session reads by itself has no limit.
-            answer._content = in_utf8(self._connection.whole(answer), answer.headers.get("Content-Type", ""))
-            answer._content_consumed = True
+        try:
+            check_status(answer)
+            if not stream:
+                # What a session reads by itself has no limit.
+                answer._content = in_utf8(self._connection.whole(answer), answer.headers.get("Content-Type", ""))
+                answer._content_consumed = True
+        except BaseException:
+            answer.close()
+            raise
         return answer
 
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Turn failures of the network and of reading into ours. None of the sentences holds an address or an answer."""
+    """Turn failures of the network and of reading into ours.
+
+    The originals are not kept: their texts hold addresses, and so what was searched for. OSErrors of our own disk pass.
+    """
     try:
         yield
-    except requests.exceptions.SSLError as error:
-        raise ArchiveAway("The archive's certificate is not trusted, or it speaks another TLS.") from error
-    except requests.Timeout as error:
-        raise ArchiveAway("The archive does not answer in time.") from error
-    except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError, HTTPError, OSError) as error:
-        if isinstance(error, requests.exceptions.InvalidURL):
-            raise ArchiveUnclear("The archive's address cannot be used.") from error
-        raise ArchiveAway("No connection to the archive, or it was lost.") from error
-    except (requests.RequestException, ValueError, RecursionError) as error:
-        raise ArchiveUnclear from error
+    except requests.exceptions.SSLError:
+        raise ArchiveAway("The archive's certificate is not trusted, or it speaks another TLS.") from None
+    except requests.Timeout:
+        raise ArchiveAway("The archive does not answer in time.") from None
+    except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+        raise ArchiveAway(f"No connection to the archive, or it was lost{_why(error)}.") from None
+    except (requests.RequestException, DecodeError, ValueError, RecursionError):
+        raise ArchiveUnclear from None
+    except (HTTPError, HTTPException, ConnectionError, TimeoutError, ssl.SSLError) as error:
+        raise ArchiveAway(f"No connection to the archive, or it was lost{_why(error)}.") from None
+
+
+def _why(error: BaseException) -> str:
+    """What the operating system said, from the depth of a chain of wrappers."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno and seen.strerror:
+            return f" ({seen.strerror})"
+        reason = getattr(seen, "reason", None) or next((one for one in seen.args if isinstance(one, Exception)), None)
+        seen = reason if isinstance(reason, BaseException) else seen.__cause__ or seen.__context__
+    return ""
 
 
 def plainer(url: str) -> str:
@@ -189,8 +215,8 @@ def json_of(content: bytes, content_type: str) -> Any:
     """The JSON of an answer; None of an empty one. Raises ArchiveUnclear."""
     try:
         return json.loads(in_utf8(content, content_type)) if content.strip() else None
-    except (ValueError, RecursionError) as error:
-        raise ArchiveUnclear from error
+    except (ValueError, RecursionError):
+        raise ArchiveUnclear from None
 
 
 def _seconds(text: str) -> float | None:

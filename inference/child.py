@@ -88,6 +88,8 @@ class Analyst:
             volumes_ml=found.volumes_ml,
             stage_seconds=found.stage_seconds,
             warnings=found.warnings,
+            alignment=found.alignment,
+            brain=found.brain,
         )
 
     def _loaded(self, order: Order) -> LoadedModel:

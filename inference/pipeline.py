@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from inference.contract import ModelRef, Scans, Segmentation, Stage
 from inference.postprocess import finish, volumes_ml
 from inference.predictors import predictor_of
-from inference.preprocess import prepare
+from inference.space import bring_together
 from inference.watch import Watch
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ def segment(scans: Scans, *, model: LoadedModel, watch: Watch) -> Segmentation:
     Raises InputInvalid, ModelFailed, OutOfMemory, Cancelled.
     """
     entry = model.entry
-    prepared = watch.stage(Stage.PREPROCESS, prepare, scans.volumes, scans.grid, entry, advance=watch.advance)
+    ready = watch.stage(Stage.PREPROCESS, bring_together, scans, entry, watch=watch)
+    prepared = ready.prepared
     found = watch.stage(Stage.INFERENCE, predictor_of(entry), prepared, model=model, watch=watch)
     labels = watch.stage(Stage.POSTPROCESS, finish, found, prepared.grid, grid=scans.grid, entry=entry)
     return Segmentation(
@@ -32,5 +33,7 @@ def segment(scans: Scans, *, model: LoadedModel, watch: Watch) -> Segmentation:
         model=ModelRef(name=entry.name, version=entry.version, sha256=entry.sha256),
         volumes_ml=volumes_ml(labels, scans.grid),
         stage_seconds=dict(watch.stage_seconds),
-        warnings=prepared.warnings,
+        warnings=ready.warnings,
+        alignment=ready.alignment,
+        brain=ready.brain,
     )

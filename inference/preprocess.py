@@ -18,22 +18,13 @@ from scipy import ndimage
 from inference.align import apply_affine, box_corners, common_share, covered_share, resample, sub_grid
 from inference.contract import Grid, Sequence, Volume
 from inference.errors import InputInvalid
+from inference.scan import MAX_BRAIN_ML, Scan, examine
 from inference.volume import check_affine, ras_grid
 
 MARGIN_MM = 8.0
 """Kept around the head when cropping."""
-
-MIN_SLICES = 4
-MIN_EXTENT_MM = 20.0
-MIN_FOREGROUND_ML = 10.0
-"""A head holds more than a litre; less than this is an empty scan or something else."""
 MIN_COMMON_SHARE = 0.25
 WARN_COVERED_SHARE = 0.7
-MAX_BRAIN_ML = 2400.0
-"""Brains have 1,000 to 1,900 mL, in atlas space up to 2,100; a head with its skull has more than 3,000."""
-
-# If this share of the outermost voxels has one value, that value is the background of a skull-stripped scan.
-_PLAIN_BACKGROUND_SHARE = 0.5
 
 
 class Preparation(Protocol):
@@ -54,22 +45,14 @@ def _ignore(_fraction: float) -> None:
 
 @dataclass(frozen=True)
 class Prepared:
-    """`tensor` (C, X, Y, Z) float32 in the model's channel order, RAS+, z-scored over the head, zero outside of it."""
+    """`tensor` (C, X, Y, Z) float32 in the model's channel order, RAS+, z-scored over the head, zero outside of it.
+
+    The head is the brain alone where the scans came skull-stripped or a brain mask was given.
+    """
 
     tensor: npt.NDArray[np.float32]
     grid: Grid
     warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Scan:
-    """One sequence with what counts as air in it, and the grid of the box around the rest."""
-
-    sequence: Sequence
-    volume: Volume
-    background: float | None
-    threshold: float
-    box: Grid
 
 
 def prepare(
@@ -79,28 +62,46 @@ def prepare(
     *,
     advance: Callable[[float], None] = _ignore,
 ) -> Prepared:
-    """Check the scans and make the network's input from them, on cubic voxels parallel to `grid`.
+    """Check the scans and make the network's input from them, where their headers say that they lie.
 
-    The model's grid starts where `grid` starts, so that a scan which has the model's spacing is not resampled
-    at all, and covers the head as far as `grid` does. `advance` is told the share done, 0 to 1, after each scan.
+    `advance` is told the share done, 0 to 1, after each scan.
     Raises InputInvalid: sequence_missing, affine_singular, not_finite, too_thin, empty, constant, no_overlap.
     """
     check_affine(grid.affine)
     scans = []
     for sequence in entry.sequences:
-        scans.append(_examine(sequence, volumes))
+        scans.append(examine(sequence, volumes))
         advance(0.4 * len(scans) / len(entry.sequences))
-    warnings = _check_same_place(scans, grid)
-    target = model_grid([scan.box for scan in scans], grid, spacing_mm=entry.spacing_mm)
+    return prepare_scans(scans, grid, entry, advance=lambda fraction: advance(0.4 + 0.6 * fraction))
+
+
+def prepare_scans(
+    scans: list[Scan],
+    grid: Grid,
+    entry: Preparation,
+    *,
+    brain: Volume | None = None,
+    advance: Callable[[float], None] = _ignore,
+) -> Prepared:
+    """The network's input, on cubic voxels parallel to `grid`, of scans that lie where they shall be compared.
+
+    The model's grid starts where `grid` starts, so that a scan which has the model's spacing is not resampled
+    at all, and covers the head as far as `grid` does. `brain`: a mask of 0 and 1 on any grid, outside of which
+    nothing is shown to the network. Raises InputInvalid: no_overlap, constant, empty.
+    """
+    notes = check_same_place(scans, grid)
+    target = model_grid([_box_of(brain)] if brain else [scan.box for scan in scans], grid, spacing_mm=entry.spacing_mm)
     raw = np.empty((len(scans), *target.shape), dtype=np.float32)
     for channel, scan in enumerate(scans):
         raw[channel] = _on_grid(scan, target)
-        advance(0.4 + 0.4 * (channel + 1) / len(scans))
-    if any(scan.background is None for scan in scans):
+        advance(0.8 * (channel + 1) / len(scans))
+    if brain is not None:
+        raw *= resample(Volume(voxels=brain.voxels.astype(np.float32), affine=brain.affine), target) >= 0.5
+    elif any(scan.background is None for scan in scans):
         raw *= _head(raw, scans)
     for image, scan in zip(raw, scans, strict=True):
         _normalise(image, scan.sequence)
-    return Prepared(tensor=raw, grid=target, warnings=(*warnings, *_twins(scans), *_skull(raw, target)))
+    return Prepared(tensor=raw, grid=target, warnings=(*notes, *_twins(scans), *_skull(raw, target)))
 
 
 def model_grid(boxes: list[Grid], grid: Grid, *, spacing_mm: float) -> Grid:
@@ -130,62 +131,12 @@ def _cubic(reference: Grid, spacing_mm: float) -> Grid:
     return Grid(shape=(1, 1, 1), affine=affine)
 
 
-def _examine(sequence: Sequence, volumes: Mapping[Sequence, Volume]) -> _Scan:
-    if sequence not in volumes:
-        raise InputInvalid("sequence_missing", "This sequence is needed and was not given.", subject=str(sequence))
-    try:
-        return _scan_of(sequence, volumes[sequence])
-    except InputInvalid as error:
-        raise error.about(str(sequence)) from error.__cause__
+def _box_of(mask: Volume) -> Grid:
+    spans = [np.flatnonzero(mask.voxels.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    return sub_grid(mask.grid, np.array([span[0] for span in spans]), np.array([span[-1] + 1 for span in spans]))
 
 
-def _scan_of(sequence: Sequence, volume: Volume) -> _Scan:
-    check_affine(volume.affine)
-    extents = np.asarray(volume.grid.shape) * volume.grid.spacing_mm
-    if min(volume.grid.shape) < MIN_SLICES or extents.min() < MIN_EXTENT_MM:
-        raise InputInvalid("too_thin", f"{volume.grid.shape} voxels are too few for a scan of a head.")
-    lowest, highest = float(np.min(volume.voxels)), float(np.max(volume.voxels))
-    if not np.isfinite(lowest) or not np.isfinite(highest):
-        raise InputInvalid("not_finite", "Some of its voxels are not finite numbers (NaN or infinity).")
-    if lowest == highest:
-        raise InputInvalid("empty" if lowest == 0 else "constant", f"Every voxel is {lowest:g}; it shows nothing.")
-    background = _plain_background(volume.voxels)
-    threshold = _otsu(volume.voxels, lowest, highest) if background is None else background
-    seen = np.greater(volume.voxels, threshold) if background is None else volume.voxels != background
-    if float(seen.sum()) * volume.grid.voxel_ml < MIN_FOREGROUND_ML:
-        raise InputInvalid("empty", f"Less than {MIN_FOREGROUND_ML:g} mL of it is not background.")
-    return _Scan(sequence, volume, background, float(threshold), _box(seen, volume.grid))
-
-
-def _plain_background(voxels: npt.NDArray[np.generic]) -> float | None:
-    """The one value that fills most of the outermost layer, as skull stripping leaves it; None if there is noise."""
-    shell = np.concatenate(
-        [face.ravel() for axis in range(3) for face in (voxels.take(0, axis), voxels.take(-1, axis))]
-    )
-    values, counts = np.unique(shell, return_counts=True)
-    commonest = counts.argmax()
-    return float(values[commonest]) if counts[commonest] >= _PLAIN_BACKGROUND_SHARE * shell.size else None
-
-
-def _otsu(voxels: npt.NDArray[np.generic], lowest: float, highest: float) -> float:
-    """The threshold that best parts air from head (Otsu 1979), on 256 bins of every second voxel an axis."""
-    counts, edges = np.histogram(voxels[::2, ::2, ::2], bins=256, range=(lowest, highest))
-    centres = (edges[:-1] + edges[1:]) / 2
-    below = np.cumsum(counts)[:-1]
-    above = counts.sum() - below
-    sums = np.cumsum(counts * centres)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = below * above * (sums[:-1] / below - (sums[-1] - sums[:-1]) / above) ** 2
-    return float(edges[1:-1][np.nanargmax(between)])
-
-
-def _box(seen: npt.NDArray[np.bool_], grid: Grid) -> Grid:
-    spans = [np.flatnonzero(seen.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    start = np.array([span[0] for span in spans])
-    return sub_grid(grid, start, np.array([span[-1] + 1 for span in spans]))
-
-
-def _check_same_place(scans: list[_Scan], grid: Grid) -> list[str]:
+def check_same_place(scans: list[Scan], grid: Grid) -> list[str]:
     """Raises InputInvalid no_overlap if a scan shows another place than the mask's grid or than the first scan."""
     warnings = []
     for scan in scans:
@@ -200,7 +151,7 @@ def _check_same_place(scans: list[_Scan], grid: Grid) -> list[str]:
     return warnings
 
 
-def _twins(scans: list[_Scan]) -> list[str]:
+def _twins(scans: list[Scan]) -> list[str]:
     pairs = [(one, other) for index, one in enumerate(scans) for other in scans[index + 1 :]]
     return [
         f"{one.sequence} and {other.sequence} are the same images."
@@ -216,7 +167,7 @@ def _skull(raw: npt.NDArray[np.float32], grid: Grid) -> list[str]:
     return [f"The scans show {seen_ml:.0f} mL, more than a brain: with skull and skin the result is less reliable."]
 
 
-def _on_grid(scan: _Scan, target: Grid) -> npt.NDArray[np.float32]:
+def _on_grid(scan: Scan, target: Grid) -> npt.NDArray[np.float32]:
     if not scan.background:
         return resample(scan.volume, target)
     # Outside the scan is zero, so its background has to be zero as well.
@@ -224,7 +175,7 @@ def _on_grid(scan: _Scan, target: Grid) -> npt.NDArray[np.float32]:
     return resample(Volume(voxels=shifted, affine=scan.volume.affine), target)
 
 
-def _head(raw: npt.NDArray[np.float32], scans: list[_Scan]) -> npt.NDArray[np.bool_]:
+def _head(raw: npt.NDArray[np.float32], scans: list[Scan]) -> npt.NDArray[np.bool_]:
     """(X, Y, Z) where the head is, for scans as they come from the scanner, with noise in the air around it.
 
     What exceeds the threshold of any sequence, its holes filled (ventricles, sinuses), the largest piece.

@@ -19,6 +19,7 @@ LABEL_CHANNELS = ("BG", "NCR", "ED", "ET")
 
 Output = Literal["regions", "labels"]
 Kind = Literal["windows", "cascade"]
+Head = Literal["brain", "whole"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class ModelEntry:
     `overlap`: share of a tile that neighbours have in common. `memory_mb`: peak on a CPU for a head of 240x240x155.
     `kind`: "windows", one network tile by tile, or "cascade", several that follow each other and cut slabs of their
     own: its description names no window and no overlap, and both are zero here.
+    `head`: what it was trained to see, the "brain" alone or the "whole" head with skull and skin.
     """
 
     name: str
@@ -50,6 +52,7 @@ class ModelEntry:
     network: NetworkSpec
     weights: Path
     kind: Kind = "windows"
+    head: Head = "brain"
 
     @property
     def ref(self) -> ModelRef:
@@ -93,6 +96,7 @@ def entry_from(document: object, *, folder: Path) -> ModelEntry:
         network=spec,
         weights=folder / _text(document, "weights", r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.safetensors"),
         kind=kind,
+        head=cast(Head, _text({"head": "brain", **document}, "head", "brain|whole")),
     )
     _check_channels(entry)
     return entry
@@ -106,6 +110,7 @@ def document_of(entry: ModelEntry) -> dict[str, Any]:
         "name": entry.name,
         "version": entry.version,
         "kind": entry.kind,
+        "head": entry.head,
         "sha256": entry.sha256,
         "weights": entry.weights.name,
         "network": {"name": entry.network.name, "arguments": dict(entry.network.arguments)},

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import numpy.typing as npt
 
@@ -38,15 +36,30 @@ def vertices(points: Points) -> Points:
     return np.array(chains[0] + chains[1])
 
 
+def corners(centres: Points) -> Points:
+    """Those of (N, 3) voxels that may be corners of their hull in space: each is one in its slice along every axis."""
+    left = centres
+    for axis in (1, 0):
+        left = left[np.lexsort((left[:, 2], left[:, 1 - axis], left[:, axis]))]
+        starts = np.flatnonzero(np.diff(left[:, axis], prepend=np.nan) != 0)
+        kept = [
+            np.insert(vertices(layer[:, [1 - axis, 2]]), axis, layer[0, axis], axis=1)
+            for layer in np.split(left, starts[1:])
+        ]
+        left = np.concatenate(kept)
+    return left
+
+
 def longest_pair(centres: Points, affine: npt.NDArray[np.float64], *, axes: int) -> Points:
     """(2, 3) mm: the two outer faces farthest from each other, of voxels with these `centres` (N, 3) in voxels.
 
-    `axes` 2: only faces within the slice count. What is farthest of voxel centres plus half a step each is found among
-    the few pairs of centres that are nearly farthest, so that no step is left out and few are tried.
+    `axes` 2: only faces within the slice count. Faces lengthen a line by one voxel at most and by a known length at
+    least, so that only pairs of centres that are nearly the farthest need to be tried with every face.
     """
     steps = _steps(affine, axes)
     placed = centres @ affine[:3, :3].T + affine[:3, 3]
-    slack = 2.0 * float(np.linalg.norm(steps, axis=1).max())
+    edges = 2.0 * np.linalg.norm(steps[:axes], axis=1)
+    slack = float(edges.max() - 1.0 / np.sqrt((edges**-2.0).sum()) + 0.05 * edges.max())
     first, second = _far_pairs(placed, slack=slack)
     best, best_mm = np.zeros((2, 3)), -1.0
     for start in steps:
@@ -94,20 +107,19 @@ def _crossing(t: Points, s: Points, place: float) -> tuple[float, float]:
 
 def _far_pairs(placed: Points, *, slack: float) -> tuple[npt.NDArray[np.int_], npt.NDArray[np.int_]]:
     """The pairs whose distance is at most `slack` below the farthest."""
-    farthest = max(float(block.max()) for _, block in _distances(placed))
-    least = max(0.0, farthest**0.5 - slack) ** 2
-    pairs = [np.argwhere(block >= least) + np.array([start, 0]) for start, block in _distances(placed)]
-    found = np.concatenate(pairs)
-    return found[:, 0], found[:, 1]
-
-
-def _distances(placed: Points) -> Iterator[tuple[int, npt.NDArray[np.float64]]]:
-    """Squared distances, some rows at a time."""
     centred = placed - placed.mean(axis=0)
     squares = np.einsum("ij,ij->i", centred, centred)
+    farthest, found = 0.0, []
     for start in range(0, len(placed), _ROWS_AT_ONCE):
         rows = slice(start, start + _ROWS_AT_ONCE)
-        yield start, squares[rows, None] + squares - 2.0 * centred[rows] @ centred.T
+        block = squares[rows, None] + squares[start:] - 2.0 * centred[rows] @ centred[start:].T
+        farthest = max(farthest, float(block.max()))
+        least = max(0.0, farthest**0.5 - slack) ** 2
+        one, other = np.nonzero(block >= least)
+        found.append((one + start, other + start, block[one, other]))
+    one, other, squared = (np.concatenate(column) for column in zip(*found, strict=True))
+    is_far = squared >= max(0.0, farthest**0.5 - slack) ** 2 - 1e-9
+    return one[is_far], other[is_far]
 
 
 def _steps(affine: npt.NDArray[np.float64], axes: int) -> Points:

@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from inference.align import apply_affine
 from inference.contract import REGION_LABELS, Grid, Region
-from inference.export.hulls import Points, longest_pair, perpendicular_chord, row_ends, vertices
+from inference.export.hulls import Points, corners, longest_pair, perpendicular_chord, row_ends, vertices
 
 _IN_PLANE = np.zeros((3, 3, 3), dtype=bool)
 _IN_PLANE[:, :, 1] = True
@@ -110,7 +110,7 @@ def _longest(inside: npt.NDArray[np.bool_], affine: npt.NDArray[np.float64]) -> 
     for points, _, bound in _pieces(inside, affine, structure=_IN_SPACE):
         if bound <= best_mm:
             break
-        pair = longest_pair(points, affine, axes=3)
+        pair = longest_pair(corners(points), affine, axes=3)
         length = float(np.linalg.norm(pair[1] - pair[0]))
         if length > best_mm + 1e-9:
             best, best_mm = pair, length

@@ -13,6 +13,7 @@ from importlib.resources import files
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from reportlab import rl_config
 from reportlab.lib.pagesizes import A4
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfbase import pdfmetrics
@@ -22,6 +23,7 @@ from reportlab.pdfgen.canvas import Canvas
 FONT = "WenQuanYiMicroHei"
 _FONT_FILE = ("paperang_p2_fonts_cjk", "fonts/wqy-microhei.ttc")
 _WIDTH, _HEIGHT = A4
+rl_config.useA85 = 0  # text around binary streams took half of the time and a quarter more room
 _LEFT, _RIGHT = 48.0, _WIDTH - 48.0
 _TOP, _BOTTOM = _HEIGHT - 48.0, 56.0
 _INK, _SOFT, _RULE = (0.1, 0.12, 0.15), (0.42, 0.45, 0.5), (0.82, 0.84, 0.87)

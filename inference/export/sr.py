@@ -18,6 +18,7 @@ import numpy as np
 from highdicom import sr
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import CodedConcept
+from pydicom import dcmread
 from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian
 
@@ -124,25 +125,35 @@ def prove_report(path: Path, findings: Findings, *, origin: Origin, seg_uid: str
 
 
 def read_groups(path: Path) -> Iterator[Said]:
-    """The measurement groups of a report of ours."""
-    found = sr.srread(path)
-    for group in found.content.get_volumetric_roi_measurement_groups() + found.content.get_image_measurement_groups():
-        items = group[0].ContentSequence
-        numbers = {
-            item.ConceptNameCodeSequence[0].CodeValue: float(item.MeasuredValueSequence[0].NumericValue)
-            for item in items
-            if item.ValueType == "NUM"
-        }
-        references = [
-            (reference.ReferencedSOPInstanceUID, int(number))
-            for item in items
-            if item.ValueType == "IMAGE"
-            for reference in item.ReferencedSOPSequence
-            if "ReferencedSegmentNumber" in reference
-            for number in np.atleast_1d(reference.ReferencedSegmentNumber)
-        ]
-        texts = tuple(item.TextValue for item in items if item.ConceptNameCodeSequence[0] == codes.DCM.Center)
-        yield Said(str(group.tracking_uid), numbers=numbers, texts=texts, segments=tuple(references))
+    """The measurement groups of a report of ours, read without the library that wrote them."""
+    for container in _named(dcmread(path), codes.DCM.ImagingMeasurements):
+        for group in _named(container, codes.DCM.MeasurementGroup):
+            numbers = {
+                item.ConceptNameCodeSequence[0].CodeValue: float(item.MeasuredValueSequence[0].NumericValue)
+                for item in group.ContentSequence
+                if item.ValueType == "NUM"
+            }
+            references = [
+                (str(reference.ReferencedSOPInstanceUID), int(number))
+                for item in _named(group, codes.DCM.ReferencedSegment)
+                for reference in item.ReferencedSOPSequence
+                for number in np.atleast_1d(reference.ReferencedSegmentNumber)
+            ]
+            yield Said(
+                tracking_uid=str(_named(group, codes.DCM.TrackingUniqueIdentifier)[0].UID),
+                numbers=numbers,
+                texts=tuple(str(item.TextValue) for item in _named(group, codes.DCM.Center)),
+                segments=tuple(references),
+            )
+
+
+def _named(item: Any, name: Any) -> list[Any]:
+    """The content items with this concept name directly below one."""
+    return [
+        child
+        for child in item.ContentSequence
+        if "ConceptNameCodeSequence" in child and child.ConceptNameCodeSequence[0].get("CodeValue") == name.value
+    ]
 
 
 def _content(findings: Findings, source: SourceImages, *, origin: Origin, seg: Any | None) -> Any:

@@ -46,9 +46,8 @@ def doubts_of(chosen: Mapping[Sequence, Series]) -> list[str]:
     told = {sequence: one for sequence, one in chosen.items() if one.sequence_source != PERSON}
     swapped = [
         (one, other)
-        for one, other in combinations(chosen, 2)
-        if (one in told or other in told)
-        and are_swapped((one, chosen[one].fingerprint), (other, chosen[other].fingerprint))
+        for one, other in combinations(told, 2)
+        if are_swapped((one, told[one].fingerprint), (other, told[other].fingerprint))
     ]
     alone = set(told) - {sequence for pair in swapped for sequence in pair}
     return [

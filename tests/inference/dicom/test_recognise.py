@@ -6,6 +6,7 @@ import pytest
 
 from inference.contract import Sequence
 from inference.dicom import ScanFacts, from_file_name, recognise
+from inference.dicom.recognise import judge
 from inference.dicom.words import read_words
 
 SPIN_ECHO_T1 = {"repetition_ms": 500.0, "echo_ms": 12.0, "scanning_sequence": ("SE",)}
@@ -14,6 +15,11 @@ FSPGR = {"repetition_ms": 8.9, "echo_ms": 3.2, "inversion_ms": 450.0, "scanning_
 TURBO_T2 = {"repetition_ms": 4451.0, "echo_ms": 100.0, "scanning_sequence": ("SE",)}
 DARK_FLUID = {"repetition_ms": 9000.0, "echo_ms": 110.0, "inversion_ms": 2500.0, "scanning_sequence": ("IR",)}
 SPACE_FLAIR = {"repetition_ms": 6000.0, "echo_ms": 394.0, "inversion_ms": 2200.0, "scanning_sequence": ("SE", "IR")}
+# As a simulated FLAIR and T1 have them.
+LIKE_FLAIR = {"edges_1": 0.95, "edges_2": 0.85, "edges_4": 0.95, "edges_5": 1.1, "folds": 0.7}
+LIKE_FLAIR |= {"darkest": 0.3, "brightest": 1.25, "specks": 1.5}
+LIKE_T1 = {"edges_1": 1.4, "edges_2": 1.2, "edges_4": 0.65, "edges_5": 0.55, "folds": 0.6}
+LIKE_T1 |= {"darkest": 0.4, "brightest": 1.2, "specks": 0.85}
 
 
 @pytest.mark.parametrize("scan", [SPIN_ECHO_T1, MPRAGE, FSPGR])
@@ -154,3 +160,48 @@ def test_weighting_is_read_from_words(description, weighting):
 )
 def test_a_nifti_file_is_known_by_its_name(name, expected):
     assert from_file_name(name)[0] is expected
+
+
+def test_a_file_name_that_the_voxels_contradict_is_kept_and_doubted():
+    verdict = judge(None, "t2.nii.gz", LIKE_FLAIR)
+
+    assert (verdict.sequence, verdict.source) == (Sequence.T2, "name")
+    assert verdict.confidence < 0.3
+    assert verdict.reason.startswith("The series given as T2 looks like FLAIR: fluid is dark")
+
+
+def test_a_header_that_the_voxels_contradict_loses_its_confidence():
+    facts = ScanFacts(**TURBO_T2, descriptions=("T2 TSE",))
+
+    alone, beside = judge(facts, "", {}), judge(facts, "", LIKE_FLAIR)
+
+    assert (alone.confidence, alone.reason) == (0.97, "")
+    assert beside.sequence is Sequence.T2
+    assert beside.confidence < 0.5
+    assert "looks like FLAIR" in beside.reason
+
+
+def test_voxels_that_agree_make_it_surer():
+    facts = ScanFacts(**DARK_FLUID)
+
+    assert judge(facts, "", LIKE_FLAIR).confidence > judge(facts, "", {}).confidence
+
+
+def test_voxels_speak_alone_where_header_and_name_are_silent():
+    verdict = judge(ScanFacts(), "", LIKE_FLAIR)
+
+    assert (verdict.sequence, verdict.source) == (Sequence.FLAIR, "voxels")
+    assert judge(None, "scan.nii.gz", LIKE_FLAIR).sequence is Sequence.FLAIR
+
+
+def test_whether_an_agent_was_given_is_asked_unless_the_header_says_it():
+    assert judge(None, "scan.nii.gz", LIKE_T1).sequence is None
+    assert "after contrast agent" in judge(None, "scan.nii.gz", LIKE_T1).reason
+
+    assert judge(ScanFacts(contrast_agent="Gadovist"), "", LIKE_T1).sequence is Sequence.T1CE
+    assert judge(ScanFacts(descriptions=("ohne KM",)), "", LIKE_T1).sequence is Sequence.T1
+
+
+def test_voxels_do_not_make_a_scan_of_a_map():
+    assert judge(ScanFacts(image_type=("DERIVED", "PRIMARY", "ADC")), "", LIKE_FLAIR).sequence is None
+    assert judge(None, "unknown.nii.gz", {}).sequence is None

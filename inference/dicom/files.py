@@ -169,12 +169,11 @@ def _is_bare(start: bytes) -> bool:
     """Whether the first bytes are an element of group 0008 or 0002 with a value of sensible length, little endian."""
     if len(start) < _PREAMBLE_BYTES:
         return False
-    group, element, vr, short, length = struct.unpack("<HH2sHI", start[:12])
+    group, element, vr, short = struct.unpack("<HH2sH", start[:8])
     if group not in (_META_GROUP, 0x0008) or element not in _FIRST_ELEMENTS:
         return False
     if vr.isalpha() and vr.isupper():
         return short <= _MAX_FIRST_VALUE_BYTES
-    del length
     return int.from_bytes(start[4:8], "little") <= _MAX_FIRST_VALUE_BYTES
 
 

@@ -16,7 +16,7 @@ from pydicom.datadict import tag_for_keyword
 
 from inference.dicom import mosaic
 from inference.dicom.aside import ENHANCED_COLOUR, MR_IMAGE, NotAScan, check_class, check_colour, check_type
-from inference.dicom.facts import SeriesFacts, facts_of, number, text, texts
+from inference.dicom.facts import SeriesFacts, facts_of, number, text
 from inference.dicom.files import PARSE_ERRORS, Opened, is_dicom, open_dataset, quiet, read_dataset
 from inference.dicom.frames import SEQUENCES, Header, frames_of
 from inference.dicom.planes import Instance, Kind, Plane, Stored, check_place
@@ -77,22 +77,22 @@ def _about(error: InputInvalid, name: str) -> InputInvalid:
 
 def _planes(path: Path, name: str) -> Iterator[Plane]:
     opened = open_dataset(path, tags=_TAGS)
+    header = Header.of(opened.dataset)
     try:
-        yield from _planes_in(opened, path, name)
+        yield from _planes_in(opened, header, path=path, name=name)
     except NotAScan as error:
-        error.study_uid = text(opened.dataset, "StudyInstanceUID")
+        error.study_uid = text(header, "StudyInstanceUID")
         raise
 
 
-def _planes_in(opened: Opened, path: Path, name: str) -> Iterator[Plane]:
-    header = opened.dataset
+def _planes_in(opened: Opened, header: Header, *, path: Path, name: str) -> Iterator[Plane]:
     _check_kind(header)
     instance = Instance(
         path=path,
         name=name,
         sop_uid=text(header, "SOPInstanceUID"),
         series_uid=text(header, "SeriesInstanceUID"),
-        stored=_stored(opened),
+        stored=_stored(opened, header),
     )
     if header.get(SEQUENCES[1]):
         yield from _of_frames(instance, header)
@@ -101,8 +101,9 @@ def _planes_in(opened: Opened, path: Path, name: str) -> Iterator[Plane]:
     elif instance.stored.frames > 1:
         raise InputInvalid("no_geometry", "It holds several frames and says of none where it lies.")
     else:
-        check_type(texts(header, "ImageType"), facts_of(header).scan.descriptions)
-        yield _plane(instance, header, facts_of(header))
+        facts = facts_of(header)
+        check_type(facts.scan.image_type, facts.scan.descriptions)
+        yield _plane(instance, header, facts)
 
 
 def _check_kind(header: Any) -> None:
@@ -117,22 +118,21 @@ def _check_kind(header: Any) -> None:
         raise InputInvalid("malformed", "It lacks proper identifiers of its study, its series or itself.")
 
 
-def _stored(opened: Opened) -> Stored:
-    header = opened.dataset
-    allocated = int(header.BitsAllocated)
+def _stored(opened: Opened, header: Header) -> Stored:
+    allocated = int(header["BitsAllocated"])
     return Stored(
         syntax=opened.syntax,
         is_implicit=opened.is_implicit,
         offset=opened.pixel_offset,
         frames=max(1, int(number(header, "NumberOfFrames") or 1)),
-        shape=(int(header.Rows), int(header.Columns)),
+        shape=(int(header["Rows"]), int(header["Columns"])),
         bits_allocated=allocated,
         bits_stored=int(number(header, "BitsStored") or 0),
         is_signed=bool(number(header, "PixelRepresentation")),
     )
 
 
-def _of_frames(instance: Instance, header: Any) -> Iterator[Plane]:
+def _of_frames(instance: Instance, header: Header) -> Iterator[Plane]:
     """Frames that are maps are left out where others are scans: scanners put both into one file."""
     facts: dict[object, SeriesFacts] = {}
     aside: NotAScan | None = None
@@ -156,9 +156,7 @@ def _of_mosaic(instance: Instance, header: Any) -> Iterator[Plane]:
     facts = facts_of(header)
     check_type(facts.scan.image_type, facts.scan.descriptions)
     tags: list[Any] = [group << 16 | element for group, element in mosaic.TAGS]
-    own = open_dataset(instance.path, tags=tags).dataset
-    told = Header({element.keyword: element.value for element in header if element.keyword})
-    told.update({tag: own[tag] for tag in mosaic.TAGS if tag in own})
+    told = Header({**header, **Header.of(open_dataset(instance.path, tags=tags).dataset)})
     picture = _plane(instance, header, facts)
     shape, tiles = mosaic.tiles_of(
         told,
@@ -217,7 +215,10 @@ def _scale(header: Any) -> tuple[float, float]:
 
 def _numbers(header: Any, keyword: str, count: int) -> tuple[float, ...]:
     value = header.get(keyword)
-    numbers = tuple(float(one) for one in value) if value is not None and value != "" else ()
+    try:
+        numbers = tuple(float(one) for one in value or ())
+    except (TypeError, ValueError):
+        numbers = ()
     if len(numbers) != count or not np.isfinite(numbers).all():
         raise InputInvalid("no_geometry", f"Its {keyword} is missing or damaged, so its place in space is not known.")
     return numbers

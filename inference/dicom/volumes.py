@@ -101,7 +101,7 @@ def _positions(group: Several[Plane]) -> int:
 def _split(group: list[Plane], keyword: str) -> list[list[Plane]]:
     parts: dict[object, list[Plane]] = defaultdict(list)
     for plane in group:
-        parts[dict(plane.kind).get(keyword)].append(plane)
+        parts[next((value for name, value in plane.kind if name == keyword), None)].append(plane)
     return list(parts.values())
 
 

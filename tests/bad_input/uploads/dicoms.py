@@ -160,16 +160,16 @@ DICOMS: dict[str, tuple[Callable[[], list[bytes]], str]] = {
     "without BitsStored": (_with(BitsStored=None), "undecodable"),
     "an element of a kind that is none": (
         _each(lambda content: content.replace(_STORED, _STORED[:4] + b"AU")),
-        "malformed",
+        "undecodable",
     ),
     "a number of three bytes": (
         _each(lambda content: content.replace(_STORED + b"\x02\x00\x10\x00", _STORED + b"\x03\x00\x10\x00\x00")),
-        "malformed",
+        "undecodable",
     ),
     "without SOPClassUID": (_with(SOPClassUID=None), "not_mr"),
     "spacing that is no number": (
         _each(lambda content: content.replace(b"2.0\\1.5 ", b"two\\1.5 ")),
-        "malformed",
+        "no_geometry",
     ),
     "spacing of NaN": (_each(lambda content: content.replace(b"2.0\\1.5 ", b"nan\\1.5 ")), "no_geometry"),
     "spacing of infinity": (_each(lambda content: content.replace(b"2.0\\1.5 ", b"inf\\1.5 ")), "no_geometry"),

@@ -98,14 +98,34 @@ class Volumes(View, kw_only=True):
     ET: float
 
 
+class Grown(View, kw_only=True):
+    """How much a region grew since the earlier study; no per cent where there was nothing."""
+
+    ml: float
+    percent: float | None = None
+
+
+class Change(View, kw_only=True):
+    """Against the patient's earlier result, whose study is of `since` (YYYY-MM-DD)."""
+
+    since: str | None = None
+    WT: Grown | None = None
+    TC: Grown | None = None
+    ET: Grown | None = None
+
+
 class Result(View, kw_only=True):
     """Where a finished job's files are, and its figures. `sha256` is that of the gzip NIfTI label mask."""
 
     mask_url: ApiPath
     seg_url: ApiPath | None = None
     report_url: ApiPath | None = None
+    sr_url: ApiPath | None = None
+    pdf_url: ApiPath | None = None
+    key_image_urls: tuple[ApiPath, ...] = ()
     sha256: Digest
     volumes_ml: Volumes
+    change: Change | None = None
 
 
 class JobView(View, kw_only=True):

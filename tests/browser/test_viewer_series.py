@@ -24,7 +24,7 @@ from tests.system.stack import Stack, upload
 pytestmark = pytest.mark.browser
 
 SMALL = {"width": 390, "height": 844}
-SWAP = "The series given as T2 looks like FLAIR (its fluid is dark)."
+SWAP = "The series given as T2 looks like FLAIR: fluid is dark and grey matter is brighter than white matter."
 ARCHIVE = {"name": "default", "is_default": True, "can_search": True, "sends_results": True}
 ARCHIVED = {
     "uid": "1.2.3.4",
@@ -157,7 +157,7 @@ def test_a_swap_is_explained_and_put_right_by_one_click(
     enter(page.locator(".all-series").locator("xpath=..").locator("summary"))
     page.get_by_test_id("sequences").scroll_into_view_if_needed()
     picture(page, f"viewer-series.{locale[:2]}")
-    enter(page.get_by_test_id("doubt-setTo"))
+    enter(page.get_by_test_id("doubt-set"))
     expect(page.get_by_test_id("doubts")).to_be_hidden()
 
     assert corrected == [{"sequence": "FLAIR"}]
@@ -216,8 +216,12 @@ REPORT = {
         {"sequence": "T1CE", "method": "none", "rotation_degrees": 0, "shift_mm": 0, "similarity": None},
     ],
     "brain": {"method": "network", "volume_ml": 1312.4},
-    "warnings": ["The T1 was moved far to fit."],
-    "change": {"WT": {"ml": 5.3, "percent": 6.7}, "ET": {"ml": -1.5, "percent": None}, "since": "2026-03-02"},
+    "warnings": ["T1 was turned by 12 degrees and moved by 31 mm to fit the series the mask is for."],
+    "change": {
+        "since": "2026-03-02",
+        "regions": {"WT": {"before_ml": 78.9, "after_ml": 84.2, "ml": 5.3, "percent": 6.7}},
+        "note": "",
+    },
 }
 
 

@@ -48,8 +48,12 @@ def finished(**changes: Any) -> dict[str, Any]:
                 "mask_url": f"{base}/mask.nii.gz",
                 "seg_url": None,
                 "report_url": f"{base}/report.json",
+                "sr_url": None,
+                "pdf_url": f"{base}/summary.pdf",
+                "key_image_urls": [f"{base}/key/1.dcm"],
                 "sha256": SHA,
                 "volumes_ml": {"WT": 30.2, "TC": 10.0, "ET": 4.0},
+                "change": {"WT": {"ml": 1.2, "percent": None}, "TC": None, "ET": None, "since": "2026-01-01"},
             },
         )
         | changes

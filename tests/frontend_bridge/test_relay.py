@@ -42,6 +42,14 @@ def test_nothing_of_a_lease_a_token_a_path_or_a_key_gets_through(secret):
     assert all(secret not in m.encode(frame) and str(value) not in m.encode(frame) for frame in frames)
 
 
+def test_a_result_has_its_files_and_its_change_on_the_socket_as_over_http():
+    snapshot = samples.finished()
+
+    told = json.loads(m.encode(relay.job_event("job:01JOB", seq=4, kind="succeeded", snapshot=snapshot)))
+
+    assert told["job"]["result"] == snapshot["result"]
+
+
 def test_a_result_points_into_the_api_and_nowhere_else():
     snapshot = samples.finished()
     snapshot["result"] |= {"mask_url": "https://elsewhere.example/mask.nii.gz"}

@@ -26,8 +26,21 @@ export interface JobResult {
 export type Region = "WT" | "TC" | "ET";
 export const REGIONS: readonly Region[] = ["WT", "TC", "ET"];
 
-/** Against the earlier study's mask of `since`, an ISO day: in mL, and in per cent where there was something before. */
-export type Change = Partial<Record<Region, { ml: number; percent: number | null }>> & { since?: string | null };
+export interface Grown {
+  ml: number;
+  /** Null where there was nothing before. */
+  percent: number | null;
+}
+
+/** Against the earlier study's mask of `since`, an ISO day. */
+export type Change = Partial<Record<Region, Grown | null>> & { since?: string | null };
+
+/** The same in report.json, with what it was before, and what makes the comparison doubtful. */
+export interface ReportedChange {
+  since: string;
+  regions: Partial<Record<Region, Grown & { before_ml?: number; after_ml?: number }>>;
+  note?: string;
+}
 
 /** What report.json says beside the volumes; older reports have less. */
 export interface Report {
@@ -35,7 +48,7 @@ export interface Report {
   measurements?: Partial<Record<Region, Measures>>;
   alignment?: Aligned[];
   brain?: { method: string; volume_ml: number } | null;
-  change?: Change | null;
+  change?: ReportedChange | null;
 }
 
 export interface Measures {

@@ -31,7 +31,10 @@ export class ArchiveSearch {
   private readonly server = h("select", { "data-testid": "archive-server" });
   private readonly serverRow = h("label", { class: "field" }, say(h("span"), "archiveServer"), this.server);
   private readonly inputs = new Map<keyof ArchiveQuestion, HTMLInputElement>();
-  private readonly submit = say(h("button", { type: "submit", class: "main", "data-testid": "archive-search" }), "searchNow");
+  private readonly submit = say(
+    h("button", { type: "submit", class: "main", "data-testid": "archive-search" }),
+    "searchNow",
+  );
   private readonly status = h("p", { class: "status", role: "status", "data-testid": "archive-status" });
   private readonly list = h("ul", { class: "found", "data-testid": "archive-found" });
   private line: () => string = () => "";
@@ -45,7 +48,13 @@ export class ArchiveSearch {
   ) {
     const close = say(h("button", { type: "button", class: "quiet", "data-testid": "archive-close" }), "close");
     close.addEventListener("click", () => this.dialog.close());
-    const form = h("form", { method: "dialog" }, this.serverRow, ...FIELDS.map((field) => this.field(...field)), this.submit);
+    const form = h(
+      "form",
+      { method: "dialog" },
+      this.serverRow,
+      ...FIELDS.map((field) => this.field(...field)),
+      this.submit,
+    );
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       void this.search();
@@ -83,7 +92,8 @@ export class ArchiveSearch {
     const question: ArchiveQuestion = {};
     for (const [name, input] of this.inputs) if (input.value.trim()) question[name] = input.value.trim();
     // A day alone would match a whole morning of everybody.
-    if (!question.patient_id && !question.patient_name && !question.accession) return this.tell(() => t("sayMore"), true);
+    if (!question.patient_id && !question.patient_name && !question.accession)
+      return this.tell(() => t("sayMore"), true);
     this.asked.abort();
     const { signal } = (this.asked = new AbortController());
     const server = this.server.value;
@@ -94,7 +104,8 @@ export class ArchiveSearch {
       const { studies, is_complete } = await this.archives.search(server, question, signal);
       if (signal.aborted) return;
       this.found = { server, studies };
-      const count = (): string => (studies.length > 0 ? t("archiveFound", { count: studies.length }) : t("archiveNothing"));
+      const count = (): string =>
+        studies.length > 0 ? t("archiveFound", { count: studies.length }) : t("archiveNothing");
       this.tell(() => (is_complete ? count() : `${count()} ${t("archiveMore")}`));
       this.draw();
     } catch (error) {

@@ -39,5 +39,10 @@ const countOf = (one: SetAside | Refused): number => ("files" in one ? one.files
 function row(one: SetAside | Refused): HTMLElement {
   const count = countOf(one);
   const name = count > 1 ? `${one.filename} · ${t("fileCount", { count })}` : one.filename;
-  return h("li", { "data-code": one.code }, h("b", {}, name), h("span", { title: one.detail }, told(one.detail, one.code)));
+  return h(
+    "li",
+    { "data-code": one.code },
+    h("b", {}, name),
+    h("span", { title: one.detail }, told(one.detail, one.code)),
+  );
 }

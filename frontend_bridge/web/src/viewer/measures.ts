@@ -1,6 +1,6 @@
 /** Measurements and notes of a finished analysis, in plain words: diameters, change, alignment, brain, warnings. */
 
-import { REGIONS, type Aligned, type Change, type Report } from "../client";
+import { REGIONS, type Aligned, type Grown, type Report } from "../client";
 import { h, replace, show } from "./dom";
 import { told } from "./told";
 import { currentLanguage, onLanguage, say, t, type Key } from "./words";
@@ -19,7 +19,7 @@ const DIAMETERS = [
 ] as const;
 
 /** `+1.5 mL (+12 %)`; the per cent only where there was something before. */
-export function changed(change: { ml: number; percent: number | null }): string {
+export function changed(change: Grown): string {
   const signed = (value: number, digits: number): string => figure(value, digits, "exceptZero");
   const percent = change.percent === null ? "" : ` (${signed(change.percent, 0)} %)`;
   return `${signed(change.ml, 1)} mL${percent}`;
@@ -36,12 +36,10 @@ export function alignedLine(one: Aligned): string {
 
 export function dayOf(since: string): string {
   const day = new Date(`${since.slice(0, 10)}T12:00:00`);
-  return Number.isNaN(day.getTime()) ? since : new Intl.DateTimeFormat(currentLanguage(), { dateStyle: "medium" }).format(day);
+  return Number.isNaN(day.getTime())
+    ? since
+    : new Intl.DateTimeFormat(currentLanguage(), { dateStyle: "medium" }).format(day);
 }
-
-/** Whether there is anything to compare with. */
-export const hasChange = (change: Change | null | undefined): change is Change =>
-  !!change && REGIONS.some((region) => change[region]);
 
 export class MeasuresPanel {
   readonly element = h("div", { class: "notes", "data-testid": "measures" });
@@ -83,28 +81,41 @@ function diameters({ measurements }: Report): HTMLElement | null {
       const value = measurements?.[region]?.[field] ?? null;
       return h("td", { class: "figure" }, value === null ? "–" : figure(value, 1));
     });
-    return h("tr", { "data-testid": `diameters-${region}` }, h("th", { scope: "row", title: t(region) }, region), ...cells);
+    return h(
+      "tr",
+      { "data-testid": `diameters-${region}` },
+      h("th", { scope: "row", title: t(region) }, region),
+      ...cells,
+    );
   });
   return section("diameters", h("table", { class: "volumes" }, h("tbody", {}, head, ...rows)));
 }
 
 function change({ change }: Report): HTMLElement | null {
-  if (!hasChange(change)) return null;
-  const rows = REGIONS.filter((region) => change[region]).map((region) =>
-    h(
+  const rows = REGIONS.flatMap((region) => {
+    const grown = change?.regions?.[region];
+    if (!grown) return [];
+    const before = grown.before_ml === undefined ? "" : `${figure(grown.before_ml, 1)} mL`;
+    return h(
       "tr",
       { "data-testid": `change-${region}` },
-      h("th", { scope: "row" }, t(region)),
-      h("td", { class: "figure" }, changed(change[region] ?? { ml: 0, percent: null })),
-    ),
-  );
-  const title = h("h3", {}, t("changeSince", { date: dayOf(change.since ?? "") }));
-  return h("section", {}, title, h("table", { class: "volumes" }, h("tbody", {}, ...rows)));
+      h("th", { scope: "row", title: t(region) }, region),
+      h("td", {}, before),
+      h("td", { class: "figure" }, changed(grown)),
+    );
+  });
+  if (!change || rows.length === 0) return null;
+  const title = h("h3", {}, t("changeSince", { date: dayOf(change.since) }));
+  const note = change.note ? h("p", { class: "why" }, told(change.note)) : null;
+  return h("section", {}, title, h("table", { class: "volumes" }, h("tbody", {}, ...rows)), note ?? "");
 }
 
 function alignment({ alignment }: Report): HTMLElement | null {
   if (!alignment?.length) return null;
-  return section("alignment", h("ul", { "data-testid": "alignment" }, ...alignment.map((one) => h("li", {}, alignedLine(one)))));
+  return section(
+    "alignment",
+    h("ul", { "data-testid": "alignment" }, ...alignment.map((one) => h("li", {}, alignedLine(one)))),
+  );
 }
 
 function brain({ brain }: Report): HTMLElement | null {
@@ -115,7 +126,10 @@ function brain({ brain }: Report): HTMLElement | null {
 
 function notes({ warnings }: Report): HTMLElement | null {
   if (!warnings?.length) return null;
-  return section("notes", h("ul", { class: "warnings", "data-testid": "warnings" }, ...warnings.map((one) => h("li", {}, told(one)))));
+  return section(
+    "notes",
+    h("ul", { class: "warnings", "data-testid": "warnings" }, ...warnings.map((one) => h("li", {}, told(one)))),
+  );
 }
 
 const section = (key: Key, content: HTMLElement): HTMLElement => h("section", {}, say(h("h3"), key), content);

@@ -59,7 +59,7 @@ export class Reading {
     );
     this.sequences = new SequencesCard({
       onSlots: () => this.slotsChanged(),
-      onCorrect: (series, sequence) => void this.correct(series, sequence),
+      onCorrect: (corrections) => void this.correct(corrections),
     });
     this.panel = h("aside", { class: "panel" }, this.sequences.element, this.analysis.element, this.result.element);
     show(this.panel, false);
@@ -142,11 +142,11 @@ export class Reading {
     }
   }
 
-  /** A person says what a series is. The server keeps it, and proposes anew. */
-  private async correct(series: Series, sequence: Sequence | null): Promise<void> {
+  /** A person says what some series are. The server keeps it, and proposes anew. */
+  private async correct(corrections: { series: Series; sequence: Sequence | null }[]): Promise<void> {
     const study = this.study;
     try {
-      await this.client.correct(series.id, sequence);
+      for (const { series, sequence } of corrections) await this.client.correct(series.id, sequence);
       if (this.study === study) this.sequences.setTrouble(null);
     } catch (error) {
       if (this.study === study) this.sequences.setTrouble(t("notCorrected", { reason: sentenceOf(error) }));

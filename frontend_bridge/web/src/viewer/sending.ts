@@ -13,7 +13,11 @@ const KINDS = ["seg", "sr", "key", "pdf"] as const;
 export type SendingState = "waiting" | "retrying" | "sent" | "failed" | "none";
 
 /** One archive's part in one line: the worst of its objects counts. */
-export function stateOf(deliveries: readonly Delivery[]): { state: SendingState; attempts: number; error: ArchiveTrouble | null } {
+export function stateOf(deliveries: readonly Delivery[]): {
+  state: SendingState;
+  attempts: number;
+  error: ArchiveTrouble | null;
+} {
   const failed = deliveries.find((one) => one.state === "failed");
   if (failed) return { state: "failed", attempts: failed.attempts, error: failed.error };
   const waiting = deliveries.filter((one) => one.state === "waiting");
@@ -110,7 +114,10 @@ export class SendingList {
     const own = this.deliveries.filter((one) => one.server === server.name);
     const { state, attempts, error } = stateOf(own);
     const button = h("button", { type: "button", class: "quiet", "data-testid": "send", "data-key": server.name });
-    say(button, state === "none" ? "send" : "sendAgain").addEventListener("click", () => void this.send(server, button));
+    say(button, state === "none" ? "send" : "sendAgain").addEventListener(
+      "click",
+      () => void this.send(server, button),
+    );
     show(button, state === "none" || state === "failed" || state === "retrying");
     const kinds = KINDS.filter((kind) => own.some((one) => one.kind === kind)).map((kind) => t(`kind_${kind}` as Key));
     return h(

@@ -11,8 +11,8 @@ import { onLanguage, say, t } from "./words";
 export interface SequencesEvents {
   /** Another series stands for a sequence. */
   onSlots(slots: Slots): void;
-  /** A person says what a series is. */
-  onCorrect(series: Series, sequence: Sequence | null): void;
+  /** A person says what some series are. */
+  onCorrect(corrections: { series: Series; sequence: Sequence | null }[]): void;
 }
 
 export class SequencesCard {
@@ -28,10 +28,10 @@ export class SequencesCard {
     this.picker = new SlotPicker((sequence, series) => {
       this.drawHint();
       events.onSlots(this.slots);
-      if (series && series.sequence !== sequence) events.onCorrect(series, sequence);
+      if (series && series.sequence !== sequence) events.onCorrect([{ series, sequence }]);
     });
-    this.doubts = new Doubts((series, sequence) => events.onCorrect(series, sequence));
-    this.list = new SeriesList((series, sequence) => events.onCorrect(series, sequence));
+    this.doubts = new Doubts((corrections) => events.onCorrect(corrections));
+    this.list = new SeriesList((series, sequence) => events.onCorrect([{ series, sequence }]));
     this.element = h(
       "section",
       { class: "card", "data-testid": "sequences" },

@@ -42,7 +42,10 @@ export class SeriesList {
     const name = describe(series, all);
     const menu = h("select", { "data-testid": "series-sequence", "data-key": series.id });
     sayIn(menu, "aria-label", "sequenceOf", { name });
-    menu.append(h("option", { value: "" }, t("noneOfFour")), ...SEQUENCES.map((one) => h("option", { value: one }, one)));
+    menu.append(
+      h("option", { value: "" }, t("noneOfFour")),
+      ...SEQUENCES.map((one) => h("option", { value: one }, one)),
+    );
     menu.value = series.sequence ?? "";
     menu.addEventListener("change", () => this.onCorrect(series, (menu.value || null) as Sequence | null));
     const reason = series.sequence_reason ? h("p", { class: "why" }, told(series.sequence_reason)) : null;

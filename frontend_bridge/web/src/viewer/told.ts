@@ -76,19 +76,72 @@ export const BY_CODE: Record<string, string> = {
   nothing_to_send: "보낼 DICOM 결과가 없습니다. NIfTI로 올린 영상입니다.",
 };
 
+const LOOKS: Record<string, string> = {
+  "fluid is dark and white matter is the brightest tissue": "뇌척수액이 어둡고 백질이 가장 밝습니다",
+  "fluid is dark and vessels are bright": "뇌척수액이 어둡고 혈관이 밝습니다",
+  "fluid is bright": "뇌척수액이 밝습니다",
+  "fluid is dark and grey matter is brighter than white matter": "뇌척수액이 어둡고 회백질이 백질보다 밝습니다",
+};
+
 /** By the sentence itself, where there is no code or the code says less. */
 const BY_PATTERN: readonly (readonly [RegExp, Written])[] = [
-  [/^(.+?) (?:is|are) missing, and neither a worker/, (names) => `${list(names)} 시퀀스가 없으며, 없이도 분석할 수 있는 모델이 없습니다.`],
-  [/^Analysed without (.+), by a model made for that\.$/, (names) => `${list(names)} 없이, 그에 맞는 모델로 분석했습니다.`],
-  [/^The series given as (\w+) looks like (?:an? )?(\w+)/, (given, like) => `${given}로 지정된 시리즈가 ${like}처럼 보입니다.`],
-  [/^It lies at the same position as (.+), and nothing/, (name) => `${name}와 같은 위치에 있고 서로 구별할 수 없습니다.`],
+  [
+    /^(.+?) (?:is|are) missing, and neither a worker/,
+    (names) => `${list(names)} 시퀀스가 없으며, 없이도 분석할 수 있는 모델이 없습니다.`,
+  ],
+  [/^Analysed without (.+), by a model made/, (names) => `${list(names)} 없이, 그에 맞는 모델로 분석했습니다.`],
+  [
+    /^The series given as (\w+) looks like (\w+), and the one given/,
+    (given, like) => `${given}와 ${like}가 서로 바뀐 것 같습니다.`,
+  ],
+  [
+    /^The series given as (\w+) looks like (\w+)(?:: (.+?))?\.?$/,
+    (given, like, why) => because(`${given}로 지정된 시리즈가 ${like}처럼 보입니다.`, why),
+  ],
+  [/^Told by the images alone: (.+)\.$/, (why) => because("영상만 보고 판단했습니다.", why)],
+  [/^The images look like T1; whether after contrast/, () => "T1처럼 보이지만 조영 후인지는 분명하지 않습니다."],
+  [
+    /^What this is is not clear; the images look most like (\w+)/,
+    (like) => `분명하지 않지만 ${like}와 가장 비슷합니다.`,
+  ],
+  [/^T1 and T1CE were told apart by/, () => "T1과 T1CE를 혈관 밝기만으로 구분했습니다. 확인하세요."],
+  [
+    /^It lies at the same position as (.+), and nothing/,
+    (name) => `${name}와 같은 위치에 있고 서로 구별할 수 없습니다.`,
+  ],
   [
     /are ([\d.]+) mm apart, but ([\d.]+) mm between (.+) and (.+): a slice may be missing/,
     (usual, gap, one, other) =>
       `단면 간격이 ${usual} mm인데 ${one}와 ${other} 사이는 ${gap} mm입니다. 단면이 빠졌을 수 있습니다.`,
   ],
+  [
+    /^(\w+) was turned by (\d+) degrees and moved by (\d+) mm/,
+    (name, turn, shift) => `기준 영상에 맞추기 위해 ${name}를 ${turn}° 회전하고 ${shift} mm 이동했습니다.`,
+  ],
+  [
+    /^(\w+) fits the series the mask is for badly/,
+    (name) => `${name}가 기준 영상과 잘 맞지 않아 결과의 신뢰도가 낮습니다.`,
+  ],
+  [/^(\w+) covers only (\d+)% of the series/, (name, share) => `${name}가 기준 영상의 ${share} %만 포함합니다.`],
+  [/^(\w+) and (\w+) are the same images/, (one, other) => `${one}와 ${other}가 같은 영상입니다.`],
+  [
+    /^The scans show (\d+) mL, more than a brain/,
+    (ml) => `영상에 ${ml} mL가 보입니다. 두개골이 포함되어 결과의 신뢰도가 낮습니다.`,
+  ],
+  [/^The brain was looked for in (\w+), not in T1/, (name) => `T1이 아니라 ${name}에서 뇌 영역을 찾았습니다.`],
+  [
+    /^It is not known which model measured the earlier/,
+    () => "이전 검사를 측정한 모델을 알 수 없어 변화의 일부는 모델 차이일 수 있습니다.",
+  ],
+  [
+    /^The earlier study was measured by (.+), this one by (.+): part/,
+    (before, now) =>
+      `이전 검사는 ${before}, 이번 검사는 ${now} 모델로 측정했습니다. 변화의 일부는 모델 차이일 수 있습니다.`,
+  ],
 ];
 
+const because = (line: string, why: string | undefined): string =>
+  why && LOOKS[why] ? `${line} ${LOOKS[why]}.` : line;
 const list = (names: string): string => names.replace(/,? and /, ", ");
 
 /** `sentence` as the person reads it. */

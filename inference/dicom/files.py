@@ -173,7 +173,7 @@ def _is_bare(start: bytes) -> bool:
     if group not in (_META_GROUP, 0x0008) or element not in _FIRST_ELEMENTS:
         return False
     if vr.isalpha() and vr.isupper():
-        return short <= _MAX_FIRST_VALUE_BYTES
+        return bool(short <= _MAX_FIRST_VALUE_BYTES)
     return int.from_bytes(start[4:8], "little") <= _MAX_FIRST_VALUE_BYTES
 
 

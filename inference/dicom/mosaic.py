@@ -57,12 +57,13 @@ def tiles_of(header: Any, picture: Picture) -> tuple[tuple[int, int], tuple[Tile
     """
     csa = _csa_of(header)
     count = _count(header, csa)
-    edge = math.ceil(math.sqrt(count))
+    across = math.ceil(math.sqrt(count))
+    down = math.ceil(count / across) if UIH_TILES in header else across  # Siemens leaves the last rows empty
     rows, columns = picture.shape
-    if rows % edge or columns % edge:
+    if rows % down or columns % across:
         raise _unclear(f"{count} slices do not fit {rows} x {columns} pixels")
-    shape = (rows // edge, columns // edge)
-    corners = [(place // edge * shape[0], place % edge * shape[1]) for place in range(count)]
+    shape = (rows // down, columns // across)
+    corners = [(place // across * shape[0], place % across * shape[1]) for place in range(count)]
     given = _given_positions(header, count)
     places = given if given is not None else _computed(header, csa, picture, shape=shape, count=count)
     return shape, tuple(Tile(corner, place) for corner, place in zip(corners, places, strict=True))

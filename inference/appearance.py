@@ -37,6 +37,13 @@ _WEIGHTS: Mapping[str, tuple[float, float, float]] = {
     "brightest": (-0.77, 1.89, -1.12),
     "folds": (0.28, 1.68, -1.96),
 }
+_RANGES: Mapping[str, tuple[float, float]] = {
+    **dict.fromkeys(("edges_1", "edges_2", "edges_4", "edges_5"), (0.2, 6.0)),
+    "darkest": (-0.2, 0.9),
+    "brightest": (1.0, 6.0),
+    "folds": (0.15, 6.0),
+}
+"""What heads have been seen to have, and somewhat more: beyond it nothing is said."""
 _CONSTANTS = (0.18, -0.79, 0.6)
 _LOOKS = (Sequence.T1, Sequence.T2, Sequence.FLAIR)
 _AGENT_SLOPE, _AGENT_CONSTANT = 1.62, -0.14
@@ -58,8 +65,8 @@ _BECAUSE: Mapping[Sequence, str] = {
 
 
 def looks(fingerprint: Mapping[str, float]) -> dict[Sequence, float]:
-    """How probable T1 (with or without contrast agent), T2 and FLAIR are; empty without a fingerprint."""
-    if not set(_WEIGHTS) <= set(fingerprint):
+    """How probable T1 (with or without contrast agent), T2 and FLAIR are; empty for what is unlike any head."""
+    if any(not low <= fingerprint.get(name, -1.0) <= high for name, (low, high) in _RANGES.items()):
         return {}
     scores = list(_CONSTANTS)
     for name, weights in _WEIGHTS.items():

@@ -6,8 +6,10 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from inference.contract import Sequence
 from server.core.job import Priority, Route, WaitingReason
 from server.imaging.errors import SeriesNotFound
+from server.imaging.sequences import correct
 from server.jobs import outlook, services
 from server.jobs.errors import KeyReused, SequencesUnclear
 from server.jobs.models import Job, JobEvent
@@ -92,6 +94,27 @@ def test_different_series_are_needed(reader, four, pick):
 
     with pytest.raises(SequencesUnclear):
         request_segmentation(user=reader, wish=wish)
+
+
+def test_fewer_than_four_have_to_be_recognised(reader, study):
+    named = [a_series(study, sequence=name) for name in ("T1", "T2", None)]
+
+    with pytest.raises(SequencesUnclear, match="not known which sequence it is"):
+        request_segmentation(user=reader, wish=wish_for(named))
+
+
+def test_a_doubt_goes_with_the_job_and_does_not_stop_it(reader, four):
+    sentence = "The series given as T2 looks like FLAIR: fluid is dark."
+    four[2].sequence_confidence, four[2].sequence_reason = 0.1, sentence
+    four[2].save()
+
+    doubted = request_segmentation(user=reader, wish=wish_for(four))
+    correct(series=four[2], sequence=Sequence.T2, by=reader)
+    services.cancel(doubted["id"])
+    confirmed = request_segmentation(user=reader, wish=wish_for(four))
+
+    assert (doubted["state"], doubted["warnings"]) == ("queued", [sentence])
+    assert confirmed["warnings"] == []
 
 
 def test_series_of_two_studies_are_refused(reader, four):

@@ -2,7 +2,7 @@ import { beforeEach, expect, test, vi } from "vitest";
 
 import { SegmentationClient, type Job, type Study } from "../src/client";
 import { Access, SignInNeeded } from "../src/ohif/access";
-import { analyse, JobFailed, type Choice, type Tools, type View, type Viewer } from "../src/ohif/analysis";
+import { analyse, bringRest, JobFailed, type Choice, type Tools, type View, type Viewer } from "../src/ohif/analysis";
 import { Archive, NotDelivered, NotPulled } from "../src/ohif/archive";
 import { Host, type DisplaySet, type Ohif } from "../src/ohif/host";
 import { OWN } from "../src/ohif/words";
@@ -69,16 +69,21 @@ const delivery = (state: string, changes: object = {}): object => ({
 });
 
 /** A viewer that finds the segmentation in the archive; `lacks` is what this OHIF cannot do. */
-function viewer(lacks: string[] = []): Viewer & { shown: DisplaySet[] } {
+function viewer(lacks: string[] = [], open = UID): Viewer & { shown: DisplaySet[] } {
   const sets: DisplaySet[] = [];
   const shown: DisplaySet[] = [];
   return {
     shown,
     missing: () => lacks,
+    hasOpen: (uid) => uid === open,
     segmentationsOf: () => sets,
     refresh: (_, isThere) => {
       sets.push(SEG);
       return Promise.resolve(isThere());
+    },
+    lookAgain: () => {
+      sets.push({ ...SEG, SOPInstanceUID: "1.10", Modality: "SR" });
+      return Promise.resolve();
     },
     show: (one) => {
       shown.push(one);
@@ -92,6 +97,7 @@ function tools(server: Server, { choice = null as Choice | null, screen = viewer
   const client = new SegmentationClient({ fetch: server.fetch, socketUrl: "ws://here", WebSocket: asWebSocket });
   const view: View = {
     onStep: (step) => steps.push(step),
+    onStudy: () => undefined,
     onPull: ({ done }) => steps.push(`pull ${done}`),
     onJob: ({ state }) => steps.push(state),
     onArchiveAway: (reason) => steps.push(reason),
@@ -237,18 +243,36 @@ test("an archive that gives nothing and one that takes nothing are told apart, w
   expect(await notDelivered).toEqual(new NotDelivered("It is full."));
 });
 
-test("an OHIF that cannot show it by itself says that it is stored", async () => {
+test.each([
+  ["an OHIF that cannot show it by itself", viewer(["viewportGridService.getState"])],
+  ["an OHIF with another patient's study open by then", viewer([], "another")],
+])("%s is not shown it: it is stored", async (_, screen) => {
   const server = new Server()
     .on(KNOWN, { studies: [study(ALL)] })
     .on(SEGMENT("S2"), job())
     .on(DELIVERIES, delivery("sent"));
-  const { all, screen } = tools(server, { screen: viewer(["viewportGridService.getState"]) });
+  const { all } = tools(server, { screen });
 
   const outcome = analyse(UID, all, () => undefined);
   await jobEnds({});
 
   expect(await outcome).toBe("stored");
+  expect(screen.segmentationsOf(UID)).toEqual([]);
   expect(screen.shown).toEqual([]);
+});
+
+test("what reaches the archive later is looked for when nothing is on its way any more", async () => {
+  const both = (state: string): object => {
+    const { deliveries } = delivery("sent") as { deliveries: object[] };
+    return { deliveries: [...deliveries, { ...deliveries[0], kind: "sr", state }] };
+  };
+  const server = new Server().on(DELIVERIES, both("waiting"), both("waiting"), both("sent"));
+  const { all, screen } = tools(server);
+
+  await bringRest(UID, "J1", all);
+
+  expect(server.asked).toHaveLength(3);
+  expect(screen.segmentationsOf(UID)).toHaveLength(1);
 });
 
 test("the person's session comes along with its CSRF token", async () => {

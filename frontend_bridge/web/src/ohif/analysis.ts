@@ -11,6 +11,7 @@ export type Choice = Record<Sequence, string | null>;
 export interface View {
   onStep(step: "finding" | "delivering" | "showing"): void;
   onPull(pull: Pull): void;
+  onStudy(study: Study): void;
   onJob(job: Job): void;
   onArchiveAway(reason: string): void;
   /** Which series is which, where the server is not sure; null: the person wants nothing. */
@@ -20,8 +21,11 @@ export interface View {
 /** What is needed of OHIF. */
 export interface Viewer {
   missing(): string[];
+  /** Whether this study is what is open now; another patient's may be. */
+  hasOpen(studyUid: string): boolean;
   segmentationsOf(studyUid: string): DisplaySet[];
   refresh<T>(studyUid: string, isThere: () => T | null): Promise<T | null>;
+  lookAgain(studyUid: string): Promise<void>;
   show(segmentation: DisplaySet): Promise<void>;
 }
 
@@ -33,7 +37,7 @@ export interface Tools {
   signal: AbortSignal;
 }
 
-/** shown: in the viewport. stored: in the archive, and this viewer has to be loaded again to show it. */
+/** shown: in the viewport. stored: in the archive; the study has to be opened (again) to see it. */
 export type Outcome = "shown" | "stored" | "cancelled";
 
 /** The job ended without a mask; the message is the server's sentence. */
@@ -45,6 +49,7 @@ export class JobFailed extends Error {
 export async function analyse(studyUid: string, tools: Tools, onJobKnown: (job: Job) => void): Promise<Outcome> {
   tools.view.onStep("finding");
   const study = await bringIn(studyUid, tools);
+  tools.view.onStudy(study);
   const choice = await settle(study, tools);
   const ids = choice && SEQUENCES.map((sequence) => choice[sequence]).filter((id) => id !== null);
   if (!choice || !ids?.length) return "cancelled";
@@ -62,12 +67,18 @@ export async function bringBack(studyUid: string, jobId: string, tools: Tools): 
   const before = new Set(viewer.segmentationsOf(studyUid).map((one) => one.SOPInstanceUID));
   view.onStep("delivering");
   const delivery = await archive.delivered(jobId, (reason) => reason && view.onArchiveAway(reason), signal);
-  if (viewer.missing().length > 0) return "stored";
+  if (viewer.missing().length > 0 || !viewer.hasOpen(studyUid)) return "stored";
   view.onStep("showing");
   const found = await viewer.refresh(studyUid, () => newest(viewer.segmentationsOf(studyUid), before, delivery));
-  if (!found) return "stored";
+  if (!found || !viewer.hasOpen(studyUid)) return "stored";
   await viewer.show(found);
   return "shown";
+}
+
+/** Report, key images and summary may reach the archive after the segmentation; nobody waits for them. */
+export async function bringRest(studyUid: string, jobId: string, tools: Tools): Promise<void> {
+  await tools.archive.settled(jobId, tools.signal);
+  if (tools.viewer.hasOpen(studyUid)) await tools.viewer.lookAgain(studyUid);
 }
 
 /** The one that was delivered; where it is not named, the last that was not there before. */

@@ -18,6 +18,7 @@ export type Pause = (ms: number, signal: AbortSignal) => Promise<void>;
 const LOOK_MS = 1_000;
 /** How often nothing may be on its way before the result is sent because it was asked for here. */
 const PATIENCE = 2;
+const WHILE = 60;
 
 export class Archive {
   private readonly http: SegmentationClient["http"];
@@ -64,6 +65,15 @@ export class Archive {
       if (seg?.state === "failed") throw new NotDelivered(sentenceIn(seg.error));
       if (!seg && looks === PATIENCE) await this.send(jobId);
       onWait(sentenceIn(seg?.error));
+      await this.pause(LOOK_MS, signal);
+    }
+  }
+
+  /** Wait, for a while, until nothing of this job is on its way any more. */
+  async settled(jobId: string, signal: AbortSignal): Promise<void> {
+    for (let looks = 0; looks < WHILE; looks++) {
+      const all = await this.archives.deliveries(jobId, signal);
+      if (all.every((one) => one.state !== "waiting")) return;
       await this.pause(LOOK_MS, signal);
     }
   }

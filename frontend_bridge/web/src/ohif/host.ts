@@ -71,7 +71,7 @@ export interface Ohif {
     runCommand?(name: string, options: Record<string, unknown>): unknown;
   };
   extensionManager: {
-    getActiveDataSource?(): DataSource[];
+    getActiveDataSource?(): DataSource[] | undefined;
     getDataSourceDefinition?(): { configuration?: { name?: string } } | undefined;
     modules?: Record<string, { module: { name: string }[] }[]>;
   };
@@ -138,16 +138,19 @@ export class Host {
     return asked?.split(",")[0] || (this.displaySets()[0]?.StudyInstanceUID ?? null);
   }
 
+  hasOpen(studyUid: string): boolean {
+    return this.displaySets().some((one) => one.StudyInstanceUID === studyUid);
+  }
+
   segmentationsOf(studyUid: string): DisplaySet[] {
     return this.displaySets().filter((one) => one.Modality === "SEG" && one.StudyInstanceUID === studyUid);
   }
 
   /** Ask the archive again what the study has, until `isThere`; the answer is what it says, or null. */
   async refresh<T>(studyUid: string, isThere: () => T | null): Promise<T | null> {
-    const known = new Set(this.displaySets().map((one) => one.SeriesInstanceUID));
-    for (let tries = 0; tries < TRIES; tries++) {
+    for (let tries = 0; tries < TRIES && this.hasOpen(studyUid); tries++) {
       if (tries > 0) await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
-      await this.readAgain(studyUid, known);
+      await this.lookAgain(studyUid);
       const found = isThere();
       if (found !== null) return found;
     }
@@ -169,11 +172,12 @@ export class Host {
     await this.jumpTo(segmentation, viewportId);
   }
 
-  /** Only the series that are new, where OHIF can ask for them; a study has thousands of images. */
-  private async readAgain(uid: string, known: ReadonlySet<string | undefined>): Promise<void> {
+  /** What the archive has by now of an open study; only new series where OHIF can ask, for a study has many images. */
+  async lookAgain(uid: string): Promise<void> {
     const source = this.dataSource();
     const metadata = source?.retrieve?.series?.metadata;
     if (!source || !metadata) return;
+    const known = new Set(this.displaySets().map((one) => one.SeriesInstanceUID));
     const listed = await source.query?.series?.search?.(uid).catch(() => undefined);
     const fresh = listed?.map((one) => one.seriesInstanceUid).filter((one) => one && !known.has(one));
     if (fresh?.length === 0) return;
@@ -227,7 +231,7 @@ export class Host {
   }
 
   private dataSource(): DataSource | undefined {
-    return this.ohif.extensionManager.getActiveDataSource?.()[0];
+    return this.ohif.extensionManager.getActiveDataSource?.()?.[0];
   }
 
   private displaySets(): DisplaySet[] {
@@ -235,7 +239,8 @@ export class Host {
   }
 
   private viewports(): Map<string, Viewport> {
-    return this.services.viewportGridService?.getState?.().viewports ?? new Map<string, Viewport>();
+    const viewports = this.services.viewportGridService?.getState?.().viewports;
+    return viewports instanceof Map ? viewports : new Map<string, Viewport>();
   }
 
   private activeViewportId(): string | null {

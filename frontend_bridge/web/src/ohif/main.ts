@@ -6,7 +6,7 @@
 
 import { ProblemError, UnreachableError, type Job } from "../client";
 import { Access, SignInNeeded, type TokenSource } from "./access";
-import { analyse, bringBack, type Outcome, type Tools, type View } from "./analysis";
+import { analyse, bringBack, bringRest, type Outcome, type Tools, type View } from "./analysis";
 import { Archive, NotDelivered, NotPulled } from "./archive";
 import { Host, type Ohif } from "./host";
 import { Panel, type Action } from "./panel";
@@ -64,14 +64,17 @@ class Bridge {
   private async run(uid: string, work: (tools: Tools) => Promise<Outcome>): Promise<void> {
     const stopping = new AbortController();
     this.stopping = stopping;
-    const cancel: Action = { key: "cancel", name: "cancel", act: () => this.cancel() };
+    const cancel: Action = { key: "cancel", name: "cancel", act: () => void this.cancel(cancel) };
+    this.panel.setSubject("");
     this.panel.showStep(this.say("finding"));
     this.panel.setActions([cancel]);
     try {
       const client = await this.access.client();
       const archive = new Archive(client, this.archiveName);
-      const view = this.view(cancel);
-      this.end(uid, await work({ client, archive, viewer: this.host, view, signal: stopping.signal }));
+      const tools = { client, archive, viewer: this.host, view: this.view(cancel), signal: stopping.signal };
+      const outcome = await work(tools);
+      if (outcome === "shown" && this.job) void bringRest(uid, this.job.id, tools).catch(() => undefined);
+      this.end(outcome);
     } catch (error) {
       this.fail(uid, stopping.signal.aborted ? null : error);
     } finally {
@@ -84,14 +87,15 @@ class Bridge {
     return {
       onStep: (step) => {
         panel.showStep(say(step));
-        panel.setActions(step === "finding" ? [cancel] : []);
+        if (step === "delivering") panel.setActions([{ key: "close", name: "leave", act: () => this.leave() }]);
+        if (step === "showing") panel.setActions([]);
       },
+      onStudy: (study) => panel.setSubject([study.description, study.study_date].filter(Boolean).join(" · ")),
       onPull: ({ done, total }) =>
         total ? panel.showStep(say("pulled", { done, total }), done / total) : panel.showStep(say("pulling")),
       onJob: (job) => {
         this.job = job;
         panel.showJob(job);
-        panel.setActions([cancel]);
       },
       onArchiveAway: (reason) => panel.showStep(say("archiveAway", { reason })),
       choose: async (study, proposed, warnings) => {
@@ -103,20 +107,28 @@ class Bridge {
   }
 
   /** A job is ended at the server, and its end is told as any other; before there is one, everything is let be. */
-  private cancel(): void {
-    const job = this.job;
+  private async cancel(action: Action): Promise<void> {
     this.panel.setActions([]);
-    if (!job) this.stopping?.abort(new Error("cancelled"));
-    else
-      void this.access
-        .client()
-        .then((client) => client.cancel(job.id))
-        .catch((error: unknown) => this.fail("", error));
+    if (!this.job) {
+      this.stopping?.abort(new Error("cancelled"));
+      return;
+    }
+    try {
+      await (await this.access.client()).cancel(this.job.id);
+    } catch {
+      if (this.job) this.panel.setActions([action]); // it goes on, or ends by itself
+    }
   }
 
-  private end(uid: string, outcome: Outcome): void {
+  /** The result is there, and on its way to the archive by itself. */
+  private leave(): void {
+    this.stopping?.abort(new Error("left"));
+    this.panel.hide();
+  }
+
+  private end(outcome: Outcome): void {
     const { panel, say } = this;
-    this.job = outcome === "cancelled" ? null : this.job;
+    this.job = null;
     const lacks = this.host.missing();
     if (outcome === "shown") panel.showEnd("shown", say("shown"));
     else if (outcome === "cancelled") panel.showEnd("cancelled", "");
@@ -127,7 +139,6 @@ class Bridge {
       );
     const again: Action = { key: "openAgain", name: "reload", act: () => location.reload(), isMain: true };
     panel.setActions(outcome === "stored" ? [again] : []);
-    if (uid) this.job = null;
   }
 
   private fail(uid: string, error: unknown): void {
@@ -135,7 +146,7 @@ class Bridge {
     const job = this.job;
     this.job = null;
     if (error === null) {
-      panel.showEnd("cancelled", "");
+      if (!job) panel.showEnd("cancelled", "");
       panel.setActions([]);
     } else if (error instanceof SignInNeeded) {
       panel.askSignIn(this.access.server, error.isTokenRefused, (token) => {

@@ -18,6 +18,7 @@ export class Panel {
   private readonly host = document.createElement("segwire-panel");
   private readonly title = h("b", { "data-testid": "segwire-title" });
   private readonly percent = h("span", { class: "percent", "data-testid": "segwire-percent" });
+  private readonly subject = h("p", { class: "facts" });
   private readonly bar = h("progress", { max: 1, "data-testid": "segwire-progress" });
   private readonly facts = h("p", { class: "facts", "data-testid": "segwire-facts" });
   private readonly sentence = h("p", { role: "status", "data-testid": "segwire-sentence" });
@@ -38,6 +39,7 @@ export class Panel {
       "section",
       { class: "card", lang: language, "aria-label": say("analyse"), "data-testid": "segwire-panel" },
       h("header", {}, this.title, this.percent, close),
+      this.subject,
       this.bar,
       this.facts,
       this.sentence,
@@ -63,6 +65,11 @@ export class Panel {
     clearInterval(this.ticking);
     this.ticking = undefined;
     this.host.remove();
+  }
+
+  /** Which study this is about: the person may open another one meanwhile. */
+  setSubject(words: string): void {
+    text(this.subject, words);
   }
 
   /** A step without a job: one sentence, and how far it is when that is known. */

@@ -195,6 +195,9 @@ class Listener:
             done = self._read_in(owner=self.owner, files=[Named(path=str(file), name=file.name) for file in files])
         except (NothingReadable, SeriesConflict) as refusal:
             note_refused(study_uid, facts, images=len(files), reason=refusal.detail)
+            if any(entry.get("code") == "parser_failed" for entry in refusal.extra.get("refused", [])):
+                # The parser's end may have been the machine's fault, and the sender was told that it is stored.
+                self.spool.keep_for_operator(apart)
         except (Problem, DatabaseError, InterfaceError) as failure:
             log.warning("a received study is read in later", cause=type(failure).__name__)
             self.spool.give_back(apart)

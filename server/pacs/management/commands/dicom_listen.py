@@ -38,7 +38,8 @@ class Command(BaseCommand):
             raise CommandError("there is no such user; make one with `manage.py createsuperuser`, or name it: --owner")
         door = _door(options)
         # An image that does not end is cut off here; pynetdicom itself has no limit.
-        resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_IMAGE_BYTES, LARGEST_IMAGE_BYTES))
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)  # the parser child sets its own
+        resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_IMAGE_BYTES, hard))
         spool = Spool(storage.path_of(f"received/{door.aet.replace(' ', '_')}-{door.port}"))
         listener = Listener(door, owner=owner, spool=spool)
         stop = threading.Event()

@@ -102,6 +102,7 @@ def _started(stack: Stack, name: str, way: RecordingProxy) -> Path:
 def _uploaded(doctor: httpx.Client, marked: MarkedStudy) -> dict[str, Any]:
     answer = doctor.post("/api/mri/uploads/", files=[("files", (marked.archive_name, marked.archive))])
     assert answer.status_code == 201, answer.text
+    assert len(answer.json()["refused"]) + len(answer.json()["set_aside"]) == 3, answer.text
     return dict(answer.json()["studies"][0])
 
 

@@ -7,6 +7,7 @@ import io
 import re
 import uuid
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -88,12 +89,25 @@ def marked_study() -> MarkedStudy:
                 image.SeriesInstanceUID, image.SeriesNumber = uids[sequence], number
                 files.append(_file(image, marker, is_implicit=number == 2))
                 archive.writestr(f"{folder}/{marker.text()}-{place}.dcm", files[-1])
+        for name, content in _no_scans(marker, shared):
+            archive.writestr(f"{NAME}/{name}", content)
     return MarkedStudy(
         archive=packed.getvalue(),
         archive_name=f"{marker.text()}-{NAME}.zip",
         series_uids=uids,
         digests=frozenset(_digests([*(value.encode() for value in marker.values), NAME.encode(), *files])),
     )
+
+
+def _no_scans(marker: Marker, shared: dict[str, str]) -> Iterator[tuple[str, bytes]]:
+    """What is set aside and what is refused, so that the sentences about them are heard too."""
+    localizer = _image(marker, _slices("T1")[0], place=0, sequence="T1", shared=shared)
+    localizer.ImageType, localizer.SeriesInstanceUID = ["ORIGINAL", "PRIMARY", "LOCALIZER"], marker.uid()
+    yield f"{marker.text()}.dcm", _file(localizer, marker, is_implicit=False)
+    yield f"{marker.text()}.txt", f"{NAME} {marker.text()} {marker.date()}".encode()
+    broken = _image(marker, _slices("T2")[0], place=0, sequence="T2", shared=shared)
+    broken.SeriesInstanceUID = marker.uid()
+    yield f"{marker.text()}-half.dcm", _file(broken, marker, is_implicit=False)[:-500]
 
 
 def _slices(sequence: str) -> np.ndarray:

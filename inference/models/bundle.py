@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from inference.contract import Sequence
 from inference.models.errors import BundleRefused, ManifestInvalid
-from inference.models.manifest import MAX_BYTES, ModelEntry, document_of, entry_from
+from inference.models.install import UNKNOWN_DIGEST, WEIGHTS, install
+from inference.models.manifest import MAX_BYTES, ModelEntry, entry_from
 from inference.models.networks import ALLOWED_ARGUMENTS, NetworkSpec, build, check_plain
-from inference.models.registry import MANIFEST
-from inference.models.weights import fit, read_foreign, refuse_pickle, store
+from inference.models.weights import fit, read_foreign, refuse_pickle
 
-WEIGHTS = "weights.safetensors"
 CONFIGS = ("inference.json", "evaluate.json", "train.json")
 WEIGHT_FILES = ("model.safetensors", "model.pt", "model.pth")
 TARGET_PREFIXES = ("", "monai.networks.nets.")
@@ -83,19 +80,10 @@ def add_bundle(folder: Path, *, into: Path, choices: BundleChoices | None = None
     refuse_pickle()
     chosen = choices if choices is not None else BundleChoices()
     document = _describe(folder, chosen)
-    entry = entry_from({**document, "sha256": "0" * 64}, folder=folder)
+    entry = entry_from({**document, "sha256": UNKNOWN_DIGEST}, folder=folder)
     state = read_foreign(chosen.weights or _weights_of(folder))
     fit(build(entry.network), state, name=entry.name)
-    into.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=into, prefix=".adding-") as name:
-        workshop = Path(name)
-        entry = replace(entry, sha256=store(state, workshop / WEIGHTS), weights=workshop / WEIGHTS)
-        (workshop / MANIFEST).write_text(json.dumps(document_of(entry), indent=1) + "\n", encoding="utf-8")
-        home = into / f"{entry.name}@{entry.version}"
-        shutil.rmtree(home, ignore_errors=True)
-        workshop.rename(home)
-        workshop.mkdir()  # so that the context manager finds what it will remove
-    return replace(entry, weights=home / WEIGHTS)
+    return install(entry, state, into=into)
 
 
 def _describe(folder: Path, chosen: BundleChoices) -> dict[str, Any]:

@@ -12,8 +12,11 @@ from pathlib import Path
 from inference.contract import Sequence
 from inference.errors import InferenceError, WeightsMismatch
 from inference.models.bundle import BundleChoices, add_bundle
-from inference.models.registry import BUILTIN_FOLDER, Registry
+from inference.models.networks import DEFAULT_VIEWS, VIEWS
+from inference.models.registry import BUILTIN_FOLDER, ModelEntry, Registry
 from inference.models.weights import digest_of
+
+PUBLISHED = "brats17"
 
 
 def main(argv: Many[str]) -> int:
@@ -38,8 +41,10 @@ def _parser() -> argparse.ArgumentParser:
     remove = commands.add_parser("remove", help="remove a model that was added")
     remove.add_argument("name")
     remove.add_argument("--version")
-    add = commands.add_parser("add", help="take in a MONAI bundle folder; it is read, never executed")
-    add.add_argument("bundle", type=Path)
+    add = commands.add_parser("add", help="take in a MONAI bundle folder (read, never executed), or a published model")
+    add.add_argument("bundle", metavar="FOLDER|brats17", help="a bundle folder, or the name of a published model")
+    add.add_argument("--from", dest="source", metavar="DIR|URL", help="where the published model's files are")
+    add.add_argument("--views", choices=VIEWS, help="brats17: how it looks (default: wt_axial)")
     add.add_argument("--name")
     add.add_argument("--sequences", type=_sequences, help="order of the inputs, such as T1CE,T1,T2,FLAIR")
     add.add_argument("--channels", type=_words, help="meaning of the outputs, such as TC,WT,ET")
@@ -63,6 +68,19 @@ def _list(registry: Registry, _: argparse.Namespace) -> None:
 
 
 def _add(registry: Registry, chosen: argparse.Namespace) -> None:
+    entry = _published(registry, chosen) if chosen.bundle == PUBLISHED else _bundle(registry, chosen)
+    sys.stdout.write(f"Added {entry.name} {entry.version}, weights {entry.sha256}.\n")
+
+
+def _published(registry: Registry, chosen: argparse.Namespace) -> ModelEntry:
+    from inference.models.brats17.add import add_brats17
+    from inference.terminal import Display
+
+    with Display(sys.stderr) as display:
+        return add_brats17(chosen.source, into=registry.folder, views=chosen.views or DEFAULT_VIEWS, tell=display.show)
+
+
+def _bundle(registry: Registry, chosen: argparse.Namespace) -> ModelEntry:
     choices = BundleChoices(
         name=chosen.name,
         sequences=chosen.sequences,
@@ -71,8 +89,7 @@ def _add(registry: Registry, chosen: argparse.Namespace) -> None:
         window=tuple(chosen.window) if chosen.window else None,
         weights=chosen.weights,
     )
-    entry = add_bundle(chosen.bundle, into=registry.folder, choices=choices)
-    sys.stdout.write(f"Added {entry.name} {entry.version}, weights {entry.sha256}.\n")
+    return add_bundle(Path(chosen.bundle), into=registry.folder, choices=choices)
 
 
 def _remove(registry: Registry, chosen: argparse.Namespace) -> None:

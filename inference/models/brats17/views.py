@@ -36,9 +36,9 @@ class Laid:
     inner: Box
 
 
-def as_trained(array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """(C, X, Y, Z) RAS+ as (C, Z, Y, X) LPS, and the other way round: a view, so writing into it writes through."""
-    return array.transpose(0, 3, 2, 1)[:, :, ::-1, ::-1] if array.ndim == 4 else array.transpose(2, 1, 0)[:, ::-1, ::-1]
+def as_trained(array: Floats) -> Floats:
+    """(C, X, Y, Z) RAS+ as (C, Z, Y, X) LPS: a view, so what is written into it is written through."""
+    return array.transpose(0, 3, 2, 1)[:, :, ::-1, ::-1]
 
 
 def box_around(mask: npt.NDArray[np.bool_], *, margin: int = MARGIN) -> Box:

@@ -12,6 +12,7 @@ import os
 import zlib
 from collections import deque
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -55,10 +56,10 @@ _RAS = np.array([[0, 1], [1, 1], [2, 1]])
 
 
 def read_nifti(path: Path) -> Volume:
-    """Read one NIfTI-1 or -2 file, gzipped or not, as (I, J, K) voxels in the order they are stored.
+    """Read one NIfTI-1 or -2 file, gzipped or not whatever its name, as (I, J, K) voxels in the order they are stored.
 
-    The affine is the sform if its code is positive, else the qform (NIfTI-1, methods 3 and 2). A file with
-    neither has no known left and right and is refused. Stored scaling is applied; without scaling the stored
+    The affine is the sform if its code is positive, else the qform (NIfTI-1, methods 3 and 2), as in nibabel. A file
+    with neither has no known left and right and is refused. Stored scaling is applied; without scaling the stored
     integer type is kept. A fourth axis is accepted if it has length one.
 
     Raises InputInvalid with the file's name: not_found, not_nifti, truncated, not_3d, not_real, not_finite,
@@ -153,8 +154,16 @@ def check_affine(affine: npt.NDArray[np.float64]) -> None:
 
 
 def _read_nifti(path: Path) -> Volume:
-    image = _open_nifti(path)
+    with ExitStack() as until_read:
+        return _volume_of(_open_nifti(path, until_read), path)
+
+
+def _volume_of(image: nib.Nifti1Image, path: Path) -> Volume:
     shape = image.shape[:3] if len(image.shape) == 4 and image.shape[3] == 1 else image.shape
+    if len(shape) == 4:
+        raise InputInvalid(
+            "not_3d", f"It holds {shape[3]} volumes, as over time; one three-dimensional scan is needed."
+        )
     if len(shape) != 3:
         raise InputInvalid("not_3d", f"Its shape is {image.shape}; one three-dimensional scan is needed.")
     stored = image.get_data_dtype()
@@ -162,7 +171,7 @@ def _read_nifti(path: Path) -> Volume:
         raise InputInvalid("not_real", f"Its voxels are {stored}, not plain numbers.")
     if min(shape) < 1 or math.prod(map(int, shape)) * stored.itemsize > MAX_VOLUME_BYTES:
         raise InputInvalid("too_large", f"Its size {shape} is beyond what can be analysed.")
-    voxels = _stored_voxels(image).reshape(shape)
+    voxels = _stored_voxels(image, path).reshape(shape)
     if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
         count = int(voxels.size - np.isfinite(voxels).sum())
         raise InputInvalid("not_finite", f"{count} of its voxels are not finite numbers (NaN or infinity).")
@@ -171,11 +180,11 @@ def _read_nifti(path: Path) -> Volume:
     return Volume(voxels=voxels, affine=affine)
 
 
-def _open_nifti(path: Path) -> nib.Nifti1Image:
+def _open_nifti(path: Path, until_read: ExitStack) -> nib.Nifti1Image:
     if not path.is_file():
         raise InputInvalid("not_found", "There is no such file.")
     try:
-        image = nib.load(path)
+        image = nib.load(path) if _is_well_named(path) else _load_misnamed(path, until_read)
     except _NIFTI_ERRORS as error:
         raise InputInvalid("not_nifti", "It is not a NIfTI file, or its header is damaged.") from error
     if not isinstance(image, nib.Nifti1Image):  # Nifti2Image is a subclass
@@ -185,10 +194,30 @@ def _open_nifti(path: Path) -> nib.Nifti1Image:
     return image
 
 
-def _stored_voxels(image: nib.Nifti1Image) -> npt.NDArray[np.generic]:
+def _is_well_named(path: Path) -> bool:
+    """Whether the name says rightly if it is gzipped, which nibabel goes by."""
+    return _is_gzipped(path) == path.name.endswith(".gz")
+
+
+def _load_misnamed(path: Path, until_read: ExitStack) -> nib.Nifti1Image:
+    opened = gzip.open(path) if _is_gzipped(path) else path.open("rb")  # noqa: SIM115 - the stack closes it
+    source = until_read.enter_context(opened)
+    size = source.read(4)
+    source.seek(0)
+    is_second = 540 in (int.from_bytes(size, "little"), int.from_bytes(size, "big"))
+    kind = nib.Nifti2Image if is_second else nib.Nifti1Image
+    return kind.from_file_map({"image": nib.FileHolder(fileobj=source)})
+
+
+def _is_gzipped(path: Path) -> bool:
+    with path.open("rb") as source:
+        return source.read(2) == b"\x1f\x8b"
+
+
+def _stored_voxels(image: nib.Nifti1Image, path: Path) -> npt.NDArray[np.generic]:
     try:
         raw = np.asanyarray(image.dataobj.get_unscaled())
-        _check_sum(Path(image.get_filename() or ""))
+        _check_sum(path)
     except _NIFTI_ERRORS as error:
         raise InputInvalid("truncated", "It ends before all its voxels have come, or it is damaged.") from error
     slope, intercept = float(image.dataobj.slope), float(image.dataobj.inter)
@@ -202,7 +231,7 @@ def _stored_voxels(image: nib.Nifti1Image) -> npt.NDArray[np.generic]:
 
 def _check_sum(path: Path) -> None:
     """Read a gzip file to its end, where its checksum stands: nibabel stops at the last voxel, whatever its bits."""
-    if path.suffix != ".gz":
+    if not _is_gzipped(path):
         return
     with gzip.open(path) as source:
         for _ in range(2 * MAX_VOLUME_BYTES // _CHUNK_BYTES):

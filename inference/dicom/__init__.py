@@ -7,7 +7,7 @@ from pathlib import Path
 
 from inference.contract import Volume
 from inference.dicom.facts import ScanFacts, SeriesFacts
-from inference.dicom.headers import is_dicom
+from inference.dicom.headers import is_dicom, read_dataset
 from inference.dicom.recognise import from_file_name, recognise
 from inference.dicom.series import DicomSeries, Refusal, Sorted, sort_files
 from inference.dicom.voxels import load_volume
@@ -23,6 +23,7 @@ __all__ = [
     "is_dicom",
     "load_series",
     "load_volume",
+    "read_dataset",
     "read_folder",
     "recognise",
     "sort_files",
@@ -57,6 +58,6 @@ def _sorted_or_refused(paths: list[Path], subject: str) -> tuple[DicomSeries, ..
         raise InputInvalid("not_found", "There are no DICOM files.", subject=subject)
     found = sort_files({path: path.name for path in paths})
     if not found.series:
-        first = found.refused[0]
+        first = (*found.refused, *found.aside)[0]
         raise InputInvalid(first.code, first.sentence, subject=first.name)
     return found.series

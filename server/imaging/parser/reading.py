@@ -34,6 +34,8 @@ from server.imaging.parser.orders import (
     SetAside,
 )
 
+NOT_AN_IMAGE = "not_an_image"
+
 
 @dataclass(frozen=True)
 class _Scan:
@@ -81,7 +83,7 @@ class _Reader:
         dicoms = {Path(file.path): file.name for file in files if dicom.is_dicom(Path(file.path))}
         self._read_dicom(dicoms)
         self._read_niftis([file for file in files if Path(file.path) not in dicoms])
-        return ReadAnswer(series=tuple(self._found), refused=tuple(self._refused), aside=tuple(self._aside))
+        return ReadAnswer(series=tuple(self._found), refused=self._gathered(), aside=tuple(self._aside))
 
     def _expanded(self, entry: Named) -> list[Named]:
         """The members of an archive; any other file as it is."""
@@ -144,6 +146,16 @@ class _Reader:
 
     def _refuse(self, name: str, error: InputInvalid) -> None:
         self._refused.append(Refused(filename=name, code=error.code, detail=error.sentence))
+
+    def _gathered(self) -> tuple[Refused, ...]:
+        """One entry for all files that are no images: discs come with viewers of hundreds of files."""
+        others = [entry for entry in self._refused if entry.code == NOT_AN_IMAGE][1:]
+        if not others:
+            return tuple(self._refused)
+        counted = f" The same holds for {len(others)} more, such as {PurePosixPath(others[0].filename).name}."
+        first = next(entry for entry in self._refused if entry.code == NOT_AN_IMAGE)
+        kept = [entry for entry in self._refused if entry.code != NOT_AN_IMAGE]
+        return (*kept, replace(first, detail=first.detail + counted))
 
     def _note(self, name: str) -> None:
         """Write down what is in hand, before it is opened: over the name before, which is quicker than a new file."""
@@ -254,7 +266,7 @@ def _with_suffix(path: Path, folder: Path) -> Path:
     elif start[344:348] == b"n+1\x00" or start[4:8] == b"n+2\x00":
         suffix = ".nii"
     else:
-        raise InputInvalid("not_an_image", "It is neither a DICOM nor a NIfTI file.")
+        raise InputInvalid(NOT_AN_IMAGE, "It is neither a DICOM nor a NIfTI file.")
     named = folder / f"nifti-{len(list(folder.iterdir()))}{suffix}"
     named.symlink_to(path.resolve())
     return named

@@ -164,6 +164,13 @@ def test_what_is_no_scan_is_set_aside_and_not_refused(tmp_path, header, code):
     assert [(entry.code, len(entry.others), entry.study_uid) for entry in found.aside] == [(code, 3, "1.2.1")]
 
 
+def test_a_folder_of_nothing_but_maps_says_so(tmp_path):
+    images.series(tmp_path, ImageType=["DERIVED", "PRIMARY", "DIFFUSION", "FA"])
+
+    with pytest.raises(InputInvalid, match="map computed from other images"):
+        load_series([tmp_path])
+
+
 def test_reformatted_scans_are_scans(tmp_path):
     images.series(tmp_path, ImageType=["DERIVED", "SECONDARY", "MPR"], SeriesDescription="T1 mprage tra MPR")
 

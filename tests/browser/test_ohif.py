@@ -25,13 +25,15 @@ from tests.browser.ohif import Viewer
 from tests.browser.test_viewer import Picture, as_shown, dice
 from tests.system.orthanc import Orthanc, orthanc
 from tests.system.services import kept_running
-from tests.system.stack import PASSWORD, Stack, demo_files
+from tests.system.stack import PASSWORD, Stack, click, demo_files, wait_for
 
 pytestmark = pytest.mark.browser
 
 SECONDS = 240  # not a measure of speed: the machine may be busy with anything
 NEAR = 24
 """How far a channel may be off: the outline is drawn opaque, and its edges are smoothed."""
+WHOLE = {"SEG": 1, "SR": 1, "OT": 3, "DOC": 1}
+"""The objects of one result by modality; OT: three key images."""
 Pixels = npt.NDArray[np.int16]
 
 
@@ -78,10 +80,10 @@ def visit(browser: Browser, site: Site) -> Iterator[Visit]:
 
         context = browser.new_context(locale=locale, viewport=DESKTOP)
         contexts.append(context)
-        # OHIF's own tour and banner, which greet each new visitor.
+        # OHIF's own tour and banner, which greet each new visitor; the browser's PDF page keeps nothing.
         context.add_init_script(
-            "localStorage.setItem('shownTours', '[\"basicViewerTour\"]');"
-            "localStorage.setItem('investigationalUseDialog', '{\"expiryDate\": \"2999-01-01\"}');"
+            "window.localStorage?.setItem('shownTours', '[\"basicViewerTour\"]');"
+            "window.sessionStorage?.setItem('investigationalUseDialog', 'hidden');"
         )
         page = context.new_page()
         if is_signed_in:
@@ -202,6 +204,36 @@ def test_a_click_brings_the_segmentation_into_ohif_without_a_reload(
     assert mirrored < 0.5, "right is on the left"
     assert all(count >= 50 for count in outlines.values()), outlines
     assert site.archive.sop_instances(modality="SEG", study=site.study_uid)
+
+
+def have_result(site: Site) -> None:
+    """Wait until a whole result is in the archive; ask for one where nobody has."""
+    with site.stack.client() as doctor:
+        if not site.archive.sop_instances(modality="SEG"):
+            pull = doctor.post(f"/api/pacs/default/studies/{site.study_uid}/pull/").raise_for_status().json()
+            where = f"/api/pacs/pulls/{pull['id']}/"
+            done = wait_for(lambda: doctor.get(where).json()["study"], seconds=SECONDS, what="study")
+            click(doctor, doctor.get(f"/api/mri/studies/{done}/").json()).raise_for_status()
+    wait_for(lambda: kinds_in(site.archive) == WHOLE, seconds=SECONDS, what="result in the archive")
+
+
+def kinds_in(archive: Orthanc) -> dict[str, int]:
+    return {kind: len(archive.sop_instances(modality=kind)) for kind in WHOLE}
+
+
+def test_report_key_images_and_summary_open_beside_the_segmentation(site: Site, visit: Visit) -> None:
+    """What OHIF cannot open, it says on the console."""
+    have_result(site)
+    page = visit()
+    overlay = page.locator("[data-cy=viewport-pane]").first
+
+    page.get_by_text("Brain tumour measurements").first.dblclick()
+    expect(overlay.locator("canvas")).to_have_count(0, timeout=60_000)  # OHIF draws what has a place in an image
+    page.get_by_text("Brain tumour summary").first.dblclick()
+    expect(overlay.locator("object, iframe, embed").first).to_be_attached(timeout=60_000)
+    page.get_by_text("Brain tumour key images").first.dblclick()
+
+    expect(overlay.get_by_text("Brain tumour key images")).to_be_visible(timeout=60_000)
 
 
 def test_a_stranger_pastes_a_token_and_changes_their_mind(site: Site, visit: Visit) -> None:

@@ -21,7 +21,7 @@ from inference.dicom.reference import SourceImages
 from inference.dicom.uids import uid_from
 from inference.errors import InferenceError
 from inference.export.measures import Measures
-from inference.export.origin import Origin, equipment, series_number
+from inference.export.origin import Origin, equipment, series_number, stamped
 from inference.export.pictures import KeyPicture, shown_area_mm2
 from inference.export.segments import REGION_NAMES
 
@@ -62,7 +62,7 @@ def save_picture(
         )
         made.copy_patient_and_study_information(image)
         _describe(made, picture, source, origin=origin)
-        made.save_as(path)
+        stamped(made, origin).save_as(path)
     return made
 
 

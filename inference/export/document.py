@@ -18,7 +18,7 @@ from inference.dicom.reference import SourceImages
 from inference.dicom.uids import uid_from
 from inference.errors import InferenceError
 from inference.export.capture import patient_and_study, references
-from inference.export.origin import Origin, equipment, series_number
+from inference.export.origin import Origin, equipment, series_number, stamped
 
 _TITLE = "Brain tumour segmentation: summary (research use only)"
 
@@ -53,7 +53,7 @@ def save_document(pdf: bytes, source: SourceImages, path: Path, *, origin: Origi
         made.copy_patient_and_study_information(image)
         made._add_contributing_equipment(contributing)
         _fill(made, pdf, source, origin=origin)
-        made.save_as(path)
+        stamped(made, origin).save_as(path)
     return made
 
 

@@ -10,6 +10,7 @@ import highdicom
 from pydicom.sr.codedict import codes
 
 from inference.contract import ModelRef
+from inference.dicom.uids import uid_from
 from inference.export.segments import MANUFACTURER
 
 _HIGHEST_NUMBER = 2**31 - 1
@@ -48,3 +49,19 @@ def equipment(origin: Origin) -> dict[str, Any]:
 def series_number(image: Any, beyond: int) -> int:
     """The number of a series of ours: that of the source, so many higher."""
     return min(max(0, int(image.SeriesNumber)) + beyond, _HIGHEST_NUMBER)
+
+
+def stamped(document: Any, origin: Origin) -> Any:
+    """The object with its times and its inner identifiers depending on the result alone, so that it is written in the
+    same bytes again."""
+    document.InstanceCreationDate, document.InstanceCreationTime = (
+        origin.at.strftime("%Y%m%d"),
+        origin.at.strftime("%H%M%S"),
+    )
+    for item in document.get("ContributingEquipmentSequence", []):
+        if "ContributionDateTime" in item:
+            item.ContributionDateTime = origin.at.strftime("%Y%m%d%H%M%S")
+    dimensions = [*document.get("DimensionOrganizationSequence", []), *document.get("DimensionIndexSequence", [])]
+    for item in dimensions:
+        item.DimensionOrganizationUID = uid_from("dimensions", str(document.SOPInstanceUID))
+    return document

@@ -29,7 +29,7 @@ from inference.dicom.reference import SourceImages, source_images
 from inference.dicom.slices import PlanesDiffer, planes_on
 from inference.dicom.uids import uid_from
 from inference.errors import InferenceError, InputInvalid
-from inference.export.origin import Origin, equipment, series_number
+from inference.export.origin import Origin, equipment, series_number, stamped
 from inference.export.segments import MANUFACTURER, PARTS, Part, tracking_uid
 
 _INDEX_TOLERANCE = 1e-2
@@ -88,7 +88,7 @@ def save_seg(mask: Volume, source: SourceImages, path: Path, *, origin: Origin) 
     with quiet():
         try:
             found = _segmentation(labels, source, origin=origin)
-            found.save_as(path)
+            stamped(found, origin).save_as(path)
         except PARSE_ERRORS as error:
             if isinstance(error, OSError):  # the disk, not the headers
                 raise

@@ -29,7 +29,7 @@ from inference.dicom.uids import uid_from
 from inference.errors import InferenceError
 from inference.export.change import Change, in_words
 from inference.export.measures import Measures, in_directions
-from inference.export.origin import Origin, equipment, series_number
+from inference.export.origin import Origin, equipment, series_number, stamped
 from inference.export.report import NOTICE
 from inference.export.segments import MANUFACTURER, PARTS, REGION_NAMES, REGION_TRACKING, tracking_uid
 from inference.export.sides import Side
@@ -100,7 +100,7 @@ def save_report(
             specific_character_set="ISO_IR 192",
             **equipment(origin),
         )
-        document.save_as(path)
+        stamped(document, origin).save_as(path)
     return document
 
 

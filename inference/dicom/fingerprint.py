@@ -29,6 +29,7 @@ SKIN_MM, MARGIN_MM = 18.0, 6.0
 """How far inside the brain begins, with skin and skull and without."""
 PLAIN_SHARE = 0.3
 """With this share of the voxels at one value, that value is the background that stripping has left."""
+MOST_BRAIN_MM3 = 2.4e6
 LEAST_EXTENT_MM, LEAST_SLICES, LEAST_VOXELS, LEAST_PART = 70.0, 8, 800, 60
 _SAMPLES = 3
 """Along an edge of a block, at most so many voxels are averaged."""
@@ -50,8 +51,7 @@ def fingerprint(volume: Volume) -> dict[str, float]:
     if min(coarse.voxels.shape) < LEAST_SLICES or (np.asarray(coarse.grid.shape) * spacing).min() < LEAST_EXTENT_MM:
         return {}
     scan, background_share = _without_air_level(np.asarray(coarse.voxels, dtype=np.float32))
-    is_stripped = background_share >= PLAIN_SHARE
-    head = _head(scan, spacing, is_stripped=is_stripped)
+    head, is_stripped = _head_or_brain(scan, spacing, background_share)
     depth = _depth(head, spacing)
     edge = MARGIN_MM if is_stripped else SKIN_MM
     brain, centre = depth > edge, depth > edge + 0.4 * (depth.max() - edge)
@@ -96,6 +96,15 @@ def _without_air_level(scan: Field) -> tuple[Field, float]:
     above = np.asarray(scan - np.median(sides), np.float32)
     top = float(np.percentile(above, 99.5))
     return above, float((np.abs(above) <= 1e-4 * abs(top)).mean())
+
+
+def _head_or_brain(scan: Field, spacing: npt.NDArray[np.float64], background_share: float) -> tuple[Where, bool]:
+    """The head, or the brain that stripping has left; some scanners set the air at the rim to zero as well."""
+    if background_share >= PLAIN_SHARE:
+        brain = _head(scan, spacing, is_stripped=True)
+        if np.count_nonzero(brain) * spacing.prod() <= MOST_BRAIN_MM3:
+            return brain, True
+    return _head(scan, spacing, is_stripped=False), False
 
 
 def _head(scan: Field, spacing: npt.NDArray[np.float64], *, is_stripped: bool) -> Where:

@@ -1,7 +1,7 @@
-"""`python -m inference.models.brats17.calibrate MODEL CASES --out FILE`: the statistics of the whole-tumour networks.
+"""`python -m inference.models.brats17.calibrate CASES --out FILE`: the statistics of the whole-tumour networks.
 
 The published checkpoints hold none: their moving averages stayed at mean 0 and variance 1. What is stored beside this
-module was measured by it on cases that weights may be trained on, and is part of every converted model.
+module was measured by it on the case of docs/models/brats17.md, and is part of every converted model.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ Everything here is [z, y, x] of an LPS volume, as the networks were trained: the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,7 @@ _PLANE_STEP = 4
 
 Box = tuple[slice, slice, slice]
 Floats = npt.NDArray[np.float32]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Laid:
     inner: Box
 
 
-def as_trained(array: Floats) -> Floats:
+def as_trained(array: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
     """(C, X, Y, Z) RAS+ as (C, Z, Y, X) LPS: a view, so what is written into it is written through."""
     return array.transpose(0, 3, 2, 1)[:, :, ::-1, ::-1]
 

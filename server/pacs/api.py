@@ -14,7 +14,7 @@ from server.audit import services as audit
 from server.core.job import State
 from server.jobs.errors import ResultNotReady
 from server.jobs.selectors import job_for
-from server.pacs import deliveries, loop, pulls, selectors
+from server.pacs import deliveries, loop, pulls, selectors, services
 from server.pacs.archives import open_archive
 from server.pacs.criteria import LONGEST, Criteria
 from server.pacs.findings import FoundStudy
@@ -174,7 +174,10 @@ def _check(request: HttpRequest, permission: str) -> None:
 
 def _asked(server: Server, asked: Criteria) -> list[FoundStudy]:
     with open_archive(server) as archive:
-        return archive.search(asked, limit=MOST_STUDIES + 1)
+        found = archive.search(asked, limit=MOST_STUDIES + 1)
+    if server.failures:
+        services.note_answer(server)  # what waits for it need not wait any longer
+    return found
 
 
 def _deliveries(job_id: str) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def items_of(mask: Mask) -> list[Item]:
 def write_owed(*, since: datetime) -> int:
     """Make the rows of results since then that lack theirs, and answer how many there are now."""
     count = 0
-    for server in Server.objects.filter(is_enabled=True, sends_results=True):
+    for server in services.in_use().filter(sends_results=True):
         for mask in _owed(server, max(since, server.sends_since)):
             count += len(write(server, mask, by=audit.SERVER))
     return count
@@ -128,14 +128,14 @@ def due_servers() -> list[Server]:
     now = timezone.now()
     due = _claimable(now).filter(server=OuterRef("pk"))
     rested = Q(rests_until=None) | Q(rests_until__lte=now)
-    return list(Server.objects.filter(rested, Exists(due), is_enabled=True))
+    return list(services.in_use().filter(rested, Exists(due)))
 
 
 def send_due(server_id: int, *, opener: Opener = open_archive, is_stopping: Callable[[], bool]) -> int:
     """Send what is due to one archive, one object after another, until it is away or nothing is left; how many."""
     count = 0
     while not is_stopping():
-        server = Server.objects.filter(pk=server_id, is_enabled=True).first()
+        server = services.in_use().filter(pk=server_id).first()
         is_resting = server is not None and server.rests_until is not None and server.rests_until > timezone.now()
         row = None if server is None or is_resting else _claimed(server)
         if server is None or row is None:
@@ -203,7 +203,9 @@ def _failed(server: Server, row: Delivery, failure: Problem) -> bool:
     attempts = row.attempts + 1
     said = {"attempts": attempts, "error_code": failure.code, "error": failure.detail[:LONGEST_SENTENCE]}
     if concerns_all(failure):
-        _end(row, **said, next_at=services.note_failure(server, failure))
+        services.note_failure(server, failure)
+        # Behind the others: an object over which an archive hangs up must not keep them from being tried.
+        _end(row, **said, next_at=timezone.now())
         return False
     if is_passing(failure) and attempts < MOST_TRIES:
         seconds = wait_seconds(attempts, spread=random.random())  # noqa: S311

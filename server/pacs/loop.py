@@ -74,6 +74,7 @@ class Errands:
         is_whole = now >= self._whole_look_at
         if is_whole:
             services.know_default()
+            watching.forget()
             self._whole_look_at = now + WHOLE_LOOK_SECONDS
         deliveries.write_owed(since=timezone.now() - (EVER if is_whole else RECENT))
         given = {"opener": self._opener, "is_stopping": self.is_stopping}

@@ -25,6 +25,7 @@ from server.core.errors import Problem
 from server.imaging import disk, storage
 from server.imaging.errors import NothingReadable, SeriesConflict
 from server.imaging.ingest import Ingested, ingest
+from server.imaging.models import Series
 from server.imaging.parser.orders import Named
 from server.pacs import services
 from server.pacs.archives import Allowance, Archive, Opener, open_archive
@@ -39,6 +40,9 @@ log = structlog.get_logger(__name__)
 CLAIM_SECONDS = 1200.0
 """Longer than one series may take (dicomweb.SERIES_SECONDS), and longer than the parser may."""
 MOST_TRIES = 4
+MOST_CLAIMS = 8
+"""A study over which one process after another ends must not end them all."""
+INTERRUPTED = "Fetching it was interrupted again and again."
 MOST_REFUSED = 200
 UNFORESEEN = "It failed in a way that nobody foresaw; the operator's log says more."
 WANTED = frozenset({"MR", ""})
@@ -85,7 +89,7 @@ def retry(pulls: QuerySet[Pull]) -> int:
 
 def due_servers() -> list[int]:
     """The archives that something could be fetched from now."""
-    due = _claimable().filter(server__is_enabled=True)
+    due = _claimable().filter(server__in=services.in_use())
     return list(due.order_by("server").values_list("server", flat=True).distinct())
 
 
@@ -98,7 +102,7 @@ def fetch_next(server_id: int, *, opener: Opener = open_archive, is_stopping: Ca
     try:
         done = _fetched(pull, opener, is_stopping)
     except Stopping:
-        _update(pull, state=State.QUEUED, claimed_until=None)
+        _update(pull, state=State.QUEUED, claimed_until=None, attempts=F("attempts") - 1)
     except Problem as failure:
         _failed(server, pull, failure)
     except Exception:
@@ -118,12 +122,14 @@ def _claimable() -> QuerySet[Pull]:
 
 @transaction.atomic
 def _claimed(server_id: int) -> Pull | None:
-    due = _claimable().filter(server_id=server_id, server__is_enabled=True).order_by("next_at", "pk")
+    due = _claimable().filter(server_id=server_id).order_by("next_at", "pk")
     if connection.features.has_select_for_update_skip_locked:
         due = due.select_for_update(skip_locked=True, of=("self",))
     for pull in due.select_related("server", "owner")[:8]:
         claim = {"state": State.RUNNING, "claimed_until": _claim_end(), "attempts": F("attempts") + 1}
-        if _claimable().filter(pk=pull.pk).update(**claim):
+        if pull.attempts >= MOST_CLAIMS:
+            _ended(pull, State.FAILED, error_code="interrupted", error=INTERRUPTED)
+        elif _claimable().filter(pk=pull.pk).update(**claim):
             pull.attempts += 1
             return pull
     return None
@@ -148,9 +154,9 @@ def _fetched(pull: Pull, opener: Opener, is_stopping: Callable[[], bool]) -> lis
             if missing and not known:
                 raise NotInArchive("The archive lists the study's series and hands out no image.")
             return []
-        done = _read_in(pull, fetched)
-    _update(pull, series=fetched.series)
-    return done
+        refused = _read_in(pull, fetched)
+    _update(pull, series=_settled(pull, fetched, is_whole=not refused))
+    return refused[:MOST_REFUSED]
 
 
 def _fetched_before(pull: Pull) -> dict[str, int]:
@@ -186,12 +192,18 @@ def _read_in(pull: Pull, fetched: Fetched) -> list[dict[str, str]]:
     try:
         done: Ingested = ingest(owner=pull.owner, files=fetched.files)
     except (NothingReadable, SeriesConflict) as failure:
-        refused = list(failure.extra.get("refused", []))[:MOST_REFUSED]
-        _update(pull, refused=refused)
+        refused = list(failure.extra.get("refused", []))
+        _update(pull, refused=refused[:MOST_REFUSED])
         if own_study(pull.owner, pull.study_uid) is None:
             raise
         return refused
-    return done.refused[:MOST_REFUSED]
+    return done.refused
+
+
+def _settled(pull: Pull, fetched: Fetched, *, is_whole: bool) -> dict[str, int]:
+    """The series that need not be fetched again: all, or when some were refused those that are here."""
+    here = Series.objects.filter(study__owner=pull.owner, study__uid=pull.study_uid).values_list("uid", flat=True)
+    return {uid: count for uid, count in fetched.series.items() if is_whole or uid in set(here)}
 
 
 def _failed(server: Server, pull: Pull, failure: Problem) -> None:

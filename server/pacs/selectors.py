@@ -13,7 +13,7 @@ from server.imaging.selectors import studies_for
 from server.pacs.errors import CannotSearch, PullNotFound, ServerNotFound
 from server.pacs.findings import FoundStudy
 from server.pacs.models import Delivery, Pull, Server
-from server.pacs.services import DEFAULT, know_default
+from server.pacs.services import DEFAULT, in_use, know_default
 
 SEARCH, SEND = "pacs.search_archive", "pacs.send_result"
 Snapshot = dict[str, Any]
@@ -28,14 +28,14 @@ def check_may(user: Any, permission: str) -> None:
 def servers() -> list[Server]:
     """The archives that are in use."""
     know_default()
-    return list(Server.objects.filter(is_enabled=True))
+    return list(in_use())
 
 
 def server_named(name: str) -> Server:
     """One archive that is in use. Raises ServerNotFound."""
     if name == DEFAULT:
         know_default()
-    found = Server.objects.filter(name=name, is_enabled=True).first()
+    found = in_use().filter(name=name).first()
     if found is None:
         raise ServerNotFound
     return found

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import structlog
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from server.core.errors import Problem
@@ -23,17 +24,22 @@ DEFAULT = "default"
 
 def know_default() -> None:
     """Let DICOMWEB_URL be the archive `default`: its flags are kept in the row, its password is not. When the variable
-    is gone the row stays, for the deliveries that name it, and nothing is asked of it."""
+    is gone the row stays, for the deliveries that name it, and is not in use."""
     place = settings.DICOMWEB
-    row = Server.objects.filter(name=DEFAULT).first()
     if place is None:
-        Server.objects.filter(name=DEFAULT, is_from_environment=True, is_enabled=True).update(is_enabled=False)
         return
-    wanted = {"url": place.url, "is_from_environment": True, "is_enabled": True}
+    row = Server.objects.filter(name=DEFAULT).first()
+    wanted = {"url": place.url, "is_from_environment": True}
     if row is None:
         _make_default(wanted)
-    elif not row.is_from_environment or row.url != place.url or not row.is_enabled:
+    elif not row.is_from_environment or row.url != place.url:
         Server.objects.filter(pk=row.pk).update(**wanted, failures=0, rests_until=None, trouble="")
+
+
+def in_use() -> QuerySet[Server]:
+    """The archives that may be asked and sent to."""
+    enabled = Server.objects.filter(is_enabled=True)
+    return enabled.filter(is_from_environment=False) if settings.DICOMWEB is None else enabled
 
 
 def _make_default(wanted: dict[str, object]) -> None:
@@ -50,16 +56,16 @@ def note_answer(server: Server) -> None:
     Server.objects.filter(pk=server.pk).update(**changed)
 
 
-def note_failure(server: Server, failure: Problem) -> datetime:
-    """It is away: leave it alone for a while, longer every time, and answer until when."""
-    known = Server.objects.filter(pk=server.pk)
-    failures = (known.values_list("failures", flat=True).first() or 0) + 1
+def note_failure(server: Server, failure: Problem) -> None:
+    """It is away: leave it alone for a while, longer every time. Whoever fails meanwhile makes it no longer."""
+    now = timezone.now()
+    awake = Server.objects.filter(Q(rests_until=None) | Q(rests_until__lte=now), pk=server.pk)
+    failures = (awake.values_list("failures", flat=True).first() or 0) + 1
     asked_for = failure.retry_after_seconds if isinstance(failure, ArchiveFailure) else None
     seconds = max(asked_for or 0.0, wait_seconds(failures, spread=random.random()))  # noqa: S311
-    until = timezone.now() + timedelta(seconds=seconds)
-    known.update(failures=failures, rests_until=until, trouble=failure.detail[:LONGEST_SENTENCE])
-    log.warning("an archive is left alone for a while", archive=server.name, code=failure.code, failures=failures)
-    return until
+    rest = {"failures": failures, "rests_until": now + timedelta(seconds=seconds)}
+    if awake.update(**rest, trouble=failure.detail[:LONGEST_SENTENCE]):
+        log.warning("an archive is left alone for a while", archive=server.name, code=failure.code, failures=failures)
 
 
 def test_connection(server: Server) -> str:

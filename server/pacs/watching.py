@@ -11,14 +11,17 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from django.db.models import Q
+from django.conf import settings
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from server.audit import services as audit
 from server.core.errors import Problem
 from server.core.job import Priority
+from server.core.job import State as JobState
 from server.imaging import sequences
 from server.imaging.models import Series
+from server.jobs.models import Job
 from server.jobs.requests import Wish, request_segmentation
 from server.pacs import pulls, services
 from server.pacs.archives import Archive, Opener, open_archive
@@ -34,6 +37,7 @@ DAYS_BACK = 1
 """An archive's day may not be ours, and a scan of the late evening comes after midnight."""
 GIVE_UP_AFTER = timedelta(days=2)
 BEFORE = "It was there before watching began."
+ANALYSED = "It has been analysed already."
 _PASSING = frozenset({"archive_away", "archive_denied", "archive_busy", "archive_secret_lost", "storage_full"})
 State = Sighting.State
 
@@ -42,7 +46,7 @@ def due_servers() -> list[int]:
     """The archives that are to be looked at now."""
     now = timezone.now()
     rested = Q(rests_until=None) | Q(rests_until__lte=now)
-    due = Server.objects.filter(rested, is_enabled=True, watches_for_new=True, polls_at__lte=now)
+    due = services.in_use().filter(rested, watches_for_new=True, polls_at__lte=now)
     return list(due.values_list("pk", flat=True))
 
 
@@ -122,6 +126,10 @@ def _settled(server: Server) -> list[Sighting]:
 def _take(sighting: Sighting, archive: Archive) -> None:
     """Fetch a study if a rule wants it."""
     assert sighting.server is not None
+    if _jobs_of(sighting).exists():
+        # What a person had analysed comes back to the archive, and lets the study grow.
+        _pass(sighting, ANALYSED)
+        return
     try:
         found, series = archive.study(sighting.study_uid), archive.series_of(sighting.study_uid)
     except NotInArchive:
@@ -154,6 +162,12 @@ def first_fitting(server: Server | None, facts: Facts) -> tuple[Rule | None, str
             return rule, ""
         misfits.append(f"{rule.name}: {why}")
     return None, f"No rule fits ({'; '.join(misfits)})." if misfits else "There is no rule for it."
+
+
+def forget() -> None:
+    """What was left alone long ago; the archive's own list of changes may show it again."""
+    before = timezone.now() - timedelta(days=settings.LIMITS.log_days)
+    Sighting.objects.filter(state=State.PASSED, grown_at__lt=before, seen_at__lt=before).delete()
 
 
 def advance() -> int:
@@ -192,6 +206,8 @@ def _begin(sighting: Sighting) -> bool:
     chosen = {name: key for name, key in found["series"].items() if key}
     if not chosen:
         return _pass(sighting, "No sequence was recognised in it.", rule=rule)
+    if _jobs_of(sighting).exclude(request_keys__key=_key_of(rule, sighting)).exists():
+        return _pass(sighting, ANALYSED, rule=rule)
     wish = Wish(
         series_ref=chosen.get("T1CE") or next(iter(chosen.values())),
         sequence_refs=tuple(chosen.values()),
@@ -201,11 +217,18 @@ def _begin(sighting: Sighting) -> bool:
     return _requested(sighting, rule, wish)
 
 
+def _jobs_of(sighting: Sighting) -> QuerySet[Job]:
+    """Jobs of the same study, whoever asked for them, that have not come to nothing."""
+    return Job.objects.filter(study__uid=sighting.study_uid).exclude(state__in=[JobState.FAILED, JobState.CANCELLED])
+
+
+def _key_of(rule: Rule, sighting: Sighting) -> str:
+    return f"rule-{rule.pk}-{sighting.study_id}"
+
+
 def _requested(sighting: Sighting, rule: Rule, wish: Wish) -> bool:
     try:
-        snapshot = request_segmentation(
-            user=rule.owner, wish=wish, idempotency_key=f"rule-{rule.pk}-{sighting.study_id}"
-        )
+        snapshot = request_segmentation(user=rule.owner, wish=wish, idempotency_key=_key_of(rule, sighting))
     except Problem as problem:
         if problem.status == 503:
             return False  # the queue is full; the row stays as it is and is looked at again

@@ -14,6 +14,7 @@ import pytest
 
 from server.launcher import database, life
 from server.launcher.local_worker import home_beside, name_beside
+from server.pacs.loop import Errands
 from server.topics.sockets import live_sockets
 from tests.system.stack import ROOT, free_port
 
@@ -27,6 +28,13 @@ class IdleWorker:
     async def keep(self, stop: asyncio.Event) -> None:
         """Until the end."""
         await stop.wait()
+
+
+class IdleErrands(Errands):
+    """No archive is asked for anything."""
+
+    def look(self) -> None:
+        """Nothing to do."""
 
 
 class FakeWeb:
@@ -89,7 +97,7 @@ async def test_a_dispatcher_that_breaks_ends_the_server_as_a_failure(monkeypatch
     monkeypatch.setattr(life.clock, "run", broken)
     monkeypatch.setattr(life.signal, "signal", lambda *_: None)
     web = FakeWeb()
-    server = life.Life(local_worker=IdleWorker(), web=web)
+    server = life.Life(local_worker=IdleWorker(), web=web, errands=IdleErrands())
 
     server.start(asyncio.get_running_loop())
 
@@ -110,7 +118,7 @@ async def test_an_end_in_order_closes_the_door_says_goodbye_and_lets_requests_be
     web = FakeWeb(unfinished=3)
     guest = Guest(web.told)
     live_sockets.add(guest)
-    life.Life(local_worker=IdleWorker(), web=web).start(asyncio.get_running_loop())
+    life.Life(local_worker=IdleWorker(), web=web, errands=IdleErrands()).start(asyncio.get_running_loop())
 
     handlers[signal.SIGTERM]()
 

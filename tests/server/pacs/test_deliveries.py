@@ -153,7 +153,7 @@ def test_an_archive_that_says_when_is_left_alone_until_then(reader, archive) -> 
     send(server, archive)
 
     assert Server.objects.get().rests_until >= before + timedelta(seconds=600)
-    assert Delivery.objects.order_by("pk")[0].next_at >= before + timedelta(seconds=600)
+    assert deliveries.due_servers() == []
 
 
 def test_what_an_archive_refuses_ends_in_failed_with_its_reason_and_the_rest_goes_on(reader, archive) -> None:
@@ -281,9 +281,9 @@ def test_the_archive_of_the_environment_is_a_row_without_its_password(settings) 
     assert (row.name, row.url, row.is_from_environment) == ("default", "http://127.0.0.1:8042/dicom-web", True)
     assert not row.sends_results
     assert "hunter2" not in str(vars(row))
+    assert list(services.in_use()) == [row]
     settings.DICOMWEB = None
-    services.know_default()
-    assert not Server.objects.get().is_enabled
+    assert list(services.in_use()) == []
 
 
 def services_place(url: str) -> Any:
@@ -302,3 +302,38 @@ def test_the_command_sends_what_waits_and_says_what_is_left(reader, archive, mon
     call_command("pacs_send", "--archive", "attic", "--retry")
 
     assert capsys.readouterr().out.splitlines() == ["tried=2 waiting=0 failed=2", "tried=2 waiting=0 failed=0"]
+
+
+def test_several_kinds_of_work_that_fail_at_once_make_one_wait(archive) -> None:
+    """Sending and watching fail in the same moment; the wait grew twice, and an archive that was back was not asked."""
+    server = an_archive()
+
+    for _ in range(5):
+        services.note_failure(server, ArchiveAway("x"))
+
+    assert Server.objects.get().failures == 1
+
+
+def test_an_archive_that_answers_anything_gets_what_waits_at_once(reader, archive) -> None:
+    server = an_archive()
+    a_result(reader)
+    owed()
+    archive.failures = [ArchiveAway("x", retry_after_seconds=3600.0)]
+    send(server, archive)
+    assert deliveries.due_servers() == []
+
+    services.note_answer(server)
+
+    assert deliveries.due_servers() == [server]
+    assert send(server, archive) == 2
+
+
+def test_an_object_over_which_an_archive_hangs_up_does_not_keep_the_others_back(reader, archive) -> None:
+    server = an_archive()
+    a_result(reader)
+    owed()
+    archive.failures = [ArchiveAway("hung up")]
+    send(server, archive)
+    Server.objects.update(rests_until=None)
+
+    assert deliveries._claimed(server).kind == "sr"

@@ -57,8 +57,10 @@ def study(uid: str = "1.2") -> dict[str, Any]:
 
 def fetched(archive: DicomWeb, folder: Path, *, size: int = 1 << 20, images: int = 10) -> list[bytes]:
     allowance = Allowance(bytes=size, images=images)
-    count = archive.fetch("1.2", "1.2.3", into=folder, allowance=allowance)
-    files = sorted(folder.iterdir())
+    into = folder / "series"
+    into.mkdir()
+    count = archive.fetch("1.2", "1.2.3", into=into, allowance=allowance)
+    files = sorted(into.iterdir())
     assert len(files) == count
     return [file.read_bytes() for file in files]
 
@@ -214,7 +216,7 @@ def test_an_endless_answer_ends_at_the_allowance(fake: FakeHttp, archive: DicomW
     with pytest.raises(ArchiveTooMuch):
         fetched(archive, tmp_path, size=1 << 20)
 
-    assert sum(file.stat().st_size for file in tmp_path.iterdir()) <= 1 << 20
+    assert sum(file.stat().st_size for file in (tmp_path / "series").iterdir()) <= 1 << 20
 
 
 def test_a_fetch_ends_when_the_process_does(fake: FakeHttp, tmp_path: Path) -> None:

@@ -169,7 +169,8 @@ def test_a_study_of_rubbish_fails_with_the_reasons(reader, server, archive, tmp_
     fetch(server, archive)
 
     shown = selectors.pull_snapshot(Pull.objects.get())
-    assert (shown["state"], shown["error"]["code"], len(shown["refused"])) == ("failed", "nothing_readable", 2)
+    assert (shown["state"], shown["error"]["code"]) == ("failed", "nothing_readable")
+    assert shown["refused"][0]["filename"] == f"{UID}.1/0.dcm"
 
 
 def test_a_pull_that_somebody_died_over_is_done_by_another(reader, server, archive, data_dir) -> None:
@@ -199,3 +200,32 @@ def test_a_pull_under_way_when_the_process_ends_is_done_later(reader, server, ar
 def test_what_is_no_uid_is_not_asked_for(reader, server) -> None:
     with pytest.raises(NotInArchive):
         pulls.request(owner=reader, server=server, study_uid="../../patients")
+
+
+def test_what_was_refused_is_fetched_and_told_again(reader, server, archive, tmp_path) -> None:
+    rubbish, sound = tmp_path / "rubbish.dcm", archive.files[f"{UID}.2"]
+    rubbish.write_bytes(b"this is no image" * 100)
+    archive.files[f"{UID}.2"] = [rubbish]
+    pulls.request(owner=reader, server=server, study_uid=UID)
+    fetch(server, archive)
+    archive.fetched.clear()
+    archive.files[f"{UID}.2"] = sound
+
+    pulls.request(owner=reader, server=server, study_uid=UID)
+    fetch(server, archive)
+
+    assert archive.fetched == [f"{UID}.2"]
+    assert Series.objects.count() == 2
+
+
+def test_a_study_over_which_processes_die_is_given_up(reader, server, archive) -> None:
+    pulls.request(owner=reader, server=server, study_uid=UID)
+    archive.failures = [KeyboardInterrupt()] * 50  # type: ignore[list-item]
+    for _ in range(pulls.MOST_CLAIMS):
+        with pytest.raises(KeyboardInterrupt):
+            fetch(server, archive)
+        Pull.objects.update(claimed_until=timezone.now() - timedelta(seconds=1))
+
+    assert not fetch(server, archive)
+
+    assert (Pull.objects.get().state, Pull.objects.get().error_code) == ("failed", "interrupted")

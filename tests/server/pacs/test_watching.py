@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from server.imaging.models import Study
 from server.jobs.models import Job
+from server.jobs.requests import Wish, request_segmentation
 from server.pacs import pulls, received, watching
 from server.pacs.errors import ArchiveAway
 from server.pacs.findings import FoundStudy
@@ -282,3 +283,27 @@ def test_what_was_received_and_could_not_be_read_says_why() -> None:
     received.note_refused(UID, FACTS, images=2, reason="a.dcm: no image")
 
     assert (watching.advance(), seen()) == (0, ("passed", "a.dcm: no image"))
+
+
+def test_a_study_that_a_person_had_analysed_is_left_alone_when_its_results_let_it_grow(
+    reader, server, rule, archive
+) -> None:
+    four = four_series(a_study(reader, uid=UID))
+    wish = Wish(series_ref=four[1].pk, sequence_refs=tuple(one.pk for one in four))
+    request_segmentation(user=reader, wish=wish)
+    look(server, archive)
+    rest()
+
+    look(server, archive)
+
+    assert (seen(), Job.objects.count(), Pull.objects.count()) == (("passed", watching.ANALYSED), 1, 0)
+
+
+def test_what_was_left_alone_long_ago_is_forgotten(server) -> None:
+    long_ago = timezone.now() - timedelta(days=60)
+    for state in ("passed", "started"):
+        Sighting.objects.create(server=server, study_uid=state, state=state, seen_at=long_ago, grown_at=long_ago)
+
+    watching.forget()
+
+    assert Sighting.objects.get().state == "started"

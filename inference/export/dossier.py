@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
@@ -156,13 +157,8 @@ def _write_pictures(
     spacing = Volume(voxels=case.labels, affine=case.grid_ras).grid.spacing_mm
     for number, picture in enumerate(pictures, start=1):
         path = folder / f"key-{number}.dcm"
-        image = dossier.made(
-            "key",
-            lambda path=path, picture=picture, number=number: save_picture(
-                picture, source, path, number=number, origin=case.origin, content=content
-            ),
-            what="key images",
-        )
+        save = partial(save_picture, picture, source, path, number=number, origin=case.origin, content=content)
+        image = dossier.made("key", save, what="key images")
         if image is None:
             path.unlink(missing_ok=True)
             continue

@@ -125,7 +125,8 @@ class _Frame:
     def around(cls, image: npt.NDArray[np.generic], labels: Pixels, grid: Grid) -> _Frame:
         """What is head or mask, and a margin."""
         spacing = grid.spacing_mm
-        bright = image > float(np.percentile(image, 99.0)) * _AIR_SHARE
+        grey = image.astype(np.float32)
+        bright = grey > float(np.percentile(grey, 99.0)) * _AIR_SHARE
         used = (bright & _has_neighbours(bright)) | (labels > 0)
         spans = []
         for axis in (0, 1):
@@ -178,7 +179,7 @@ def _caption(one: Measures, region: Region) -> str:
 def _write(page: Image.Image, frame: _Frame, one: Measures, *, grid: Grid, caption: str, line: str) -> None:
     draw = ImageDraw.Draw(page)
     text, small = ImageFont.load_default(_TEXT), ImageFont.load_default(_SMALL)
-    to_voxel = np.linalg.inv(grid.affine)
+    to_voxel = np.asarray(np.linalg.inv(grid.affine), dtype=np.float64)
     for axis in (one.axial, one.across):
         if axis is not None:
             _dashed(draw, [frame.at(point) for point in _in_voxels(axis, to_voxel)])

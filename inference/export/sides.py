@@ -59,9 +59,10 @@ def midplane(scan: Volume) -> npt.NDArray[np.float64] | None:
     y, z, middles = rows
     design = np.column_stack([np.ones(len(y)), y, z])
     kept = np.ones(len(y), dtype=bool)
-    plane, off = np.zeros(3), np.zeros(len(y))
+    plane: npt.NDArray[np.float64] = np.zeros(3)
+    off: npt.NDArray[np.float64] = np.zeros(len(y))
     for _ in range(_ROUNDS):
-        plane = np.linalg.lstsq(design[kept], middles[kept], rcond=None)[0]
+        plane = np.asarray(np.linalg.lstsq(design[kept], middles[kept], rcond=None)[0], dtype=np.float64)
         off = np.abs(middles - design @ plane)
         kept = off <= max(2.5 * float(np.median(off[kept])), 0.5)
         if np.count_nonzero(kept) < _LEAST_ROWS:
@@ -85,4 +86,5 @@ def _rows(scan: Volume) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64
     y, z = np.nonzero(used)
     if len(y) < _LEAST_ROWS:
         return None
-    return y * float(steps[1]), z * float(steps[2]), (first[used] + last[used]) / 2.0
+    middles = np.asarray((first[used] + last[used]) / 2.0, dtype=np.float64)
+    return np.asarray(y * float(steps[1]), dtype=np.float64), np.asarray(z * float(steps[2]), dtype=np.float64), middles

@@ -183,7 +183,7 @@ def _groups(findings: Findings, source: SourceImages, *, origin: Origin, seg: An
     groups = []
     for region, one in findings.measures.items():
         labels, numbers = REGION_LABELS[region], _numbers(one, findings.change, region)
-        site = sr.FindingSite(anatomic_location=codes.SCT.Brain, laterality=_SIDES.get(findings.sides.get(region)))
+        site = sr.FindingSite(anatomic_location=codes.SCT.Brain, laterality=_laterality(findings, region))
         common = {"algorithm_id": algorithm, "finding_sites": [site]}
         group = _group(REGION_TRACKING[region], numbers, labels, source, common, origin=origin, seg=seg)
         group[0].ContentSequence.extend(
@@ -266,6 +266,11 @@ def _numbers(one: Measures, change: Change | None, region: Region) -> dict[str, 
         if grown.percent is not None:
             numbers[_GROWN_PERCENT.value] = _decimal(grown.percent)
     return numbers
+
+
+def _laterality(findings: Findings, region: Region) -> CodedConcept | None:
+    side = findings.sides.get(region)
+    return None if side is None else _SIDES[side]
 
 
 def _places(one: Measures) -> tuple[str, ...]:

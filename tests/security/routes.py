@@ -126,7 +126,10 @@ TABLE: dict[tuple[str, str], Row] = {
     **{
         (method, A_JOB + name): Row(RESULT, hides="job_id")
         for method in ("GET", "HEAD")
-        for name in ("mask.nii.gz", "mask.dcm", "report.json")
+        for name in (
+            *("mask.nii.gz", "mask.dcm", "report.json"),
+            *("report.dcm", "summary.pdf", "summary.dcm", "key/{number}.dcm"),
+        )
     },
     ("GET", JOBS + "pending-requests/"): Row(
         everybody(401)

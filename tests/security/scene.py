@@ -92,6 +92,7 @@ class Scene:
             "pull_id": self.pull.pk,
             "name": self.pull.server.name,
             "uid": self.pull.study_uid,
+            "number": "1",
         }
 
 
@@ -213,7 +214,9 @@ def _elsewhere() -> tuple[Hold, Worker]:
 
 def _finished(job: Job, worker: Worker) -> Job:
     hold = running(job, worker)
-    paths = {name: f"masks/{job.pk}/{name}" for name in ("mask.nii.gz", "mask.dcm", "report.json")}
+    beside = {"report.dcm": "sr", "key-1.dcm": "key", "summary.dcm": "pdf"}
+    names = ("mask.nii.gz", "mask.dcm", "report.json", "summary.pdf", *beside)
+    paths = {name: f"masks/{job.pk}/{name}" for name in names}
     digests = {name: _on_disk(path) for name, path in paths.items()}
 
     def store() -> None:
@@ -226,6 +229,8 @@ def _finished(job: Job, worker: Worker) -> Job:
             sha256=digests["mask.nii.gz"],
             seg_sha256=digests["mask.dcm"],
             report_sha256=digests["report.json"],
+            pdf_sha256=digests["summary.pdf"],
+            dicom_objects=[{"kind": kind, "name": name, "sha256": digests[name]} for name, kind in beside.items()],
             size=len(FILE),
             volumes_ml={"WT": 3.0, "TC": 2.0, "ET": 1.0},
         )

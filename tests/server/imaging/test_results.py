@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 
-from inference.contract import ModelRef, PackedVolume
+from inference.contract import ModelRef, PackedVolume, Sequence
 from inference.dicom import load_series
 from inference.export.seg import read_back
 from inference.volume import from_ras, pack_mask, read_nifti
@@ -20,6 +22,12 @@ from tests.server.imaging import deliveries
 pytestmark = pytest.mark.django_db
 
 MODEL = ModelRef(name="segresnet", version="1.0.0", sha256="cd" * 32)
+KINDS = {
+    "mask.dcm": "seg",
+    "report.dcm": "sr",
+    **{f"key-{number}.dcm": "key" for number in (1, 2, 3)},
+    "summary.dcm": "pdf",
+}
 METRICS = {"stage_seconds": {"inference": 1.25, "unknown": 3.0}, "warnings": ["T1CE is thick"]}
 
 
@@ -33,6 +41,10 @@ def dicom(owner, tmp_path) -> Series:
 def nifti(owner) -> Series:
     """A stored NIfTI series."""
     return services.ingest_uploaded(owner=owner, files=[deliveries.nifti("t1.nii")]).series[0]
+
+
+def digest(path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def labels_for(series: Series, highest: int = 3) -> np.ndarray:
@@ -101,12 +113,61 @@ def test_the_report_names_model_inputs_and_times_and_no_patient(dicom, tmp_path,
     assert "4711" not in text
 
 
+def test_every_file_beside_the_mask_is_listed_with_its_digest_and_its_identifiers(dicom, tmp_path, data_dir):
+    files = proven(dicom, labels_for(dicom), tmp_path)
+
+    folder = data_dir / files.folder
+    listed = {one.name: one for one in files.objects}
+    assert {name: one.kind for name, one in listed.items()} == KINDS
+    for name, one in listed.items():
+        header = dcmread(folder / name)
+        assert (one.sop_class_uid, one.sop_instance_uid) == (header.SOPClassUID, header.SOPInstanceUID)
+        assert one.series_instance_uid == header.SeriesInstanceUID
+        assert (one.sha256, one.size) == (digest(folder / name), (folder / name).stat().st_size)
+    assert files.pdf_sha256 == digest(folder / "summary.pdf")
+    assert listed["mask.dcm"].sha256 == files.seg_sha256
+
+
+def test_the_report_says_how_large_where_and_how_the_scans_were_brought_together(dicom, tmp_path, data_dir):
+    part = {"sequence": "T1", "method": "rigid", "rotation_degrees": 2.0, "shift_mm": 4.0, "similarity": 0.9}
+    metrics = {**METRICS, "alignment": [part], "brain": {"method": "network", "volume_ml": 1500.0}}
+
+    files = proven(dicom, labels_for(dicom), tmp_path, metrics=metrics)
+
+    found = json.loads((data_dir / files.folder / "report.json").read_text())
+    assert found["measurements"]["WT"]["largest_diameter_mm"] > 10
+    assert found["alignment"] == [part]
+    assert found["brain"] == {"method": "network", "volume_ml": 1500.0}
+    assert found["sequences"] == {"used": ["T1", "T1CE", "T2", "FLAIR"], "missing": []}
+    assert found["documents"] == {"written": sorted([*KINDS, "summary.pdf"]), "left_out": {}}
+    assert set(found["sides"]) == {"WT", "TC", "ET"}
+    assert found["change"] is None
+
+
+def test_fewer_sequences_are_named_as_missing(dicom, tmp_path, data_dir):
+    files = proven(dicom, labels_for(dicom), tmp_path, inputs=[dicom] * 2, sequences=(Sequence.T1CE, Sequence.FLAIR))
+
+    found = json.loads((data_dir / files.folder / "report.json").read_text())
+    assert found["sequences"] == {"used": ["T1CE", "FLAIR"], "missing": ["T1", "T2"]}
+
+
+def test_a_damaged_reference_costs_the_pictures_and_not_the_mask(dicom, tmp_path, data_dir):
+    path = data_dir / dicom.artifact.path
+    path.write_bytes(path.read_bytes()[:-1])
+
+    files = proven(dicom, labels_for(dicom), tmp_path)
+
+    assert {one.kind for one in files.objects} == {"seg", "sr", "pdf"}
+
+
 def test_a_mask_of_a_nifti_series_has_no_seg_and_the_report_says_so(nifti, tmp_path, data_dir):
     files = proven(nifti, labels_for(nifti), tmp_path)
 
     assert not files.has_seg
     assert "NIfTI" in json.loads((data_dir / files.folder / "report.json").read_text())["seg"]["reason"]
     assert not (data_dir / files.folder / "mask.dcm").exists()
+    assert files.objects == ()
+    assert (data_dir / files.folder / "summary.pdf").exists()
 
 
 def test_an_empty_mask_is_a_result_without_seg(dicom, tmp_path, data_dir):

@@ -8,6 +8,7 @@ from django.test import Client
 from django.utils import timezone
 
 from server.accounts.services import issue_api_token
+from server.audit.models import Entry
 from server.core.events import Finished, Leased, Started
 from server.imaging import storage
 from server.imaging.models import Mask
@@ -46,6 +47,9 @@ def click(client: Client, four, *, query: str = "", headers: dict[str, str] | No
     return client.post(url, json.dumps(fields), content_type="application/json", headers=headers or {})
 
 
+CHANGE = {"since": "2025-11-01", "regions": {"WT": {"before_ml": 0.0, "after_ml": 3.0, "ml": 3.0, "percent": None}}}
+
+
 def finish(job_id: str, *, with_seg: bool = False) -> None:
     """The job ends with a mask on the disk."""
     said = {"at": timezone.now(), "fence": 1, "worker_id": "w1"}
@@ -53,7 +57,8 @@ def finish(job_id: str, *, with_seg: bool = False) -> None:
     services.record(job_id, Started(**said))
     folder = storage.path_of(f"masks/{job_id}")
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("mask.nii.gz", "mask.dcm", "report.json"):
+    beside = {"report.dcm": "sr", "key-1.dcm": "key", "summary.dcm": "pdf"} if with_seg else {}
+    for name in ("mask.nii.gz", "mask.dcm", "report.json", "summary.pdf", *beside):
         (folder / name).write_bytes(name.encode())
 
     def store() -> None:
@@ -66,6 +71,12 @@ def finish(job_id: str, *, with_seg: bool = False) -> None:
             sha256=hashlib.sha256(b"mask.nii.gz").hexdigest(),
             size=11,
             volumes_ml={"WT": 3.0, "TC": 2.0, "ET": 1.0},
+            pdf_sha256=hashlib.sha256(b"summary.pdf").hexdigest(),
+            dicom_objects=[
+                {"kind": kind, "name": name, "sha256": hashlib.sha256(name.encode()).hexdigest()}
+                for name, kind in beside.items()
+            ],
+            change=CHANGE if with_seg else None,
         )
 
     services.record(job_id, Finished(**said, result_id="r"), together_with=store)
@@ -243,6 +254,35 @@ def test_there_is_no_result_before_the_end_and_no_seg_without_dicom(client, four
 
     assert client.get(f"{JOBS}{job_id}/").json()["result"]["seg_url"] is None
     assert client.get(f"{JOBS}{job_id}/mask.dcm").json()["code"] == "seg_not_available"
+
+
+def test_what_lies_beside_the_mask_is_handed_out_and_noted_by_name(client, four):
+    job_id = click(client, four).json()["id"]
+    finish(job_id, with_seg=True)
+    result = client.get(f"{JOBS}{job_id}/").json()["result"]
+
+    urls = (result["sr_url"], result["pdf_url"], f"{JOBS}{job_id}/summary.dcm", *result["key_image_urls"])
+    answers = [client.get(url) for url in urls]
+
+    assert [answer.content.decode() for answer in answers] == ["report.dcm", "summary.pdf", "summary.dcm", "key-1.dcm"]
+    assert {answer["Content-Type"] for answer in answers} == {"application/dicom", "application/pdf"}
+    assert answers[1]["Content-Disposition"] == f'attachment; filename="{job_id}.summary.pdf"'
+    assert result["change"] == {"WT": {"ml": 3.0, "percent": None}, "since": "2025-11-01"}
+    noted = Entry.objects.filter(action="result.download").order_by("pk").values_list("ids", flat=True)
+    assert [ids["form"] for ids in noted] == ["report.dcm", "summary.pdf", "summary.dcm", "key-1.dcm"]
+
+
+def test_a_result_of_nifti_has_a_summary_and_no_dicom_objects(client, four):
+    job_id = click(client, four).json()["id"]
+    finish(job_id)
+    result = client.get(f"{JOBS}{job_id}/").json()["result"]
+
+    answers = [client.get(f"{JOBS}{job_id}/{name}") for name in ("report.dcm", "summary.dcm", "key/1.dcm")]
+
+    assert [answer.json()["code"] for answer in answers] == ["file_not_available"] * 3
+    assert (result["sr_url"], result["key_image_urls"], result["change"]) == (None, [], None)
+    assert client.get(result["pdf_url"]).content == b"summary.pdf"
+    assert client.get(f"{JOBS}{job_id}/key/100.dcm").status_code == 422
 
 
 def test_the_open_requests_are_listed_as_the_polling_worker_read_them(client, four):

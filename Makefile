@@ -11,7 +11,7 @@ FAST_TESTS := tests --ignore=tests/system --ignore=tests/browser
 NPM := PATH="$(CURDIR)/.venv/bin:$$PATH" npm --prefix frontend_bridge/web
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup demo scale-demo test check lint fast-tests web-tests bench bench-dispatch bench-peers bench-queue bench-crowd bench-scale bench-inference screenshots lock flow docs clean chaos faults real-cases histories fuzz
+.PHONY: help setup demo scale-demo test check lint fast-tests web-tests bench bench-dispatch bench-peers bench-queue bench-crowd bench-scale bench-inference bench-reading bench-preprocess screenshots lock flow docs clean chaos faults real-cases histories fuzz
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -45,7 +45,7 @@ web-tests:
 	@$(NPM) run --silent check
 	@$(NPM) test --silent
 
-bench: bench-dispatch bench-peers bench-queue bench-crowd bench-scale bench-inference  ## every benchmark
+bench: bench-dispatch bench-peers bench-queue bench-crowd bench-scale bench-inference bench-reading bench-preprocess  ## every benchmark
 
 bench-dispatch: setup  ## click to worker, progress to browser, beside a bare WebSocket echo
 	@$(VENV_PYTHON) -m benchmarks.dispatch
@@ -64,6 +64,12 @@ bench-scale: setup  ## 500 watchers of one job; two servers against one
 
 bench-inference: setup  ## the whole demo analysis beside the network's own time
 	@$(VENV_PYTHON) -m benchmarks.analysis
+
+bench-preprocess: setup  ## register, strip and resample a patient as scanned, stage by stage
+	@$(VENV_PYTHON) -m benchmarks.preprocess
+
+bench-reading: setup  ## upload to volumes ready, 4 x 155 slices, beside dcm2niix
+	@$(VENV_PYTHON) -m benchmarks.reading
 
 fuzz: setup  ## ask the API what its own document promises, many times (FUZZ_EXAMPLES)
 	@FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-200} $(VENV_PYTHON) -m pytest tests/security/test_document.py -q

@@ -21,6 +21,9 @@ export interface BridgeOptions {
   archive?: string;
 }
 
+/** The person has had enough. */
+class Stopped extends Error {}
+
 /** Called with what OHIF gives an extension in `preRegistration`. */
 export function install(ohif: Ohif, options: BridgeOptions = {}): void {
   const language = languageOfOhif();
@@ -69,14 +72,18 @@ class Bridge {
     this.panel.showStep(this.say("finding"));
     this.panel.setActions([cancel]);
     try {
-      const client = await this.access.client();
+      const client = await this.access.client((state, bye) => {
+        // Signed out, or a right is gone: the socket does not come back by itself.
+        if (state === "closed" && bye) stopping.abort(new SignInNeeded(false));
+      });
       const archive = new Archive(client, this.archiveName);
       const tools = { client, archive, viewer: this.host, view: this.view(cancel), signal: stopping.signal };
       const outcome = await work(tools);
       if (outcome === "shown" && this.job) void bringRest(uid, this.job.id, tools).catch(() => undefined);
       this.end(outcome);
     } catch (error) {
-      this.fail(uid, stopping.signal.aborted ? null : error);
+      const reason: unknown = stopping.signal.aborted ? stopping.signal.reason : error;
+      this.fail(uid, reason instanceof Stopped ? null : reason);
     } finally {
       this.stopping = null;
     }
@@ -110,7 +117,7 @@ class Bridge {
   private async cancel(action: Action): Promise<void> {
     this.panel.setActions([]);
     if (!this.job) {
-      this.stopping?.abort(new Error("cancelled"));
+      this.stopping?.abort(new Stopped());
       return;
     }
     try {
@@ -122,7 +129,7 @@ class Bridge {
 
   /** The result is there, and on its way to the archive by itself. */
   private leave(): void {
-    this.stopping?.abort(new Error("left"));
+    this.stopping?.abort(new Stopped());
     this.panel.hide();
   }
 

@@ -28,7 +28,6 @@ const en = {
   useToken: "Use token",
   tokenRefused: "Segwire does not know this token.",
   tooOld: "This OHIF version lacks {parts}.",
-  openViewer: "Open in Segwire",
 } as const;
 
 type OwnKey = keyof typeof en;
@@ -59,7 +58,6 @@ const ko: Record<OwnKey, string> = {
   useToken: "토큰 사용",
   tokenRefused: "Segwire가 모르는 토큰입니다.",
   tooOld: "이 OHIF 버전에는 {parts} 기능이 없습니다.",
-  openViewer: "Segwire에서 열기",
 };
 
 export const OWN: Record<Language, Record<OwnKey, string>> = { en, ko };

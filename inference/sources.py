@@ -17,17 +17,23 @@ _SURE = 0.75
 
 @dataclass(frozen=True)
 class Source:
-    """One sequence as it was given. `originals`: its DICOM files, none for NIfTI; `looks_like`: what it seems to be."""
+    """One sequence as it was given. `originals`: its DICOM files, none for NIfTI; `looks_like`: what it seems to be.
+
+    `contrast` is a sentence if the voxels contradict what was given.
+    """
 
     sequence: Sequence
     volume: Volume
     sha256: str
     originals: tuple[Path, ...] = ()
     looks_like: Sequence | None = None
+    contrast: str = ""
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """A sentence if the header or the file name says that this is another sequence."""
+        """A sentence if the header, the file name or the voxels say that this is another sequence."""
+        if self.contrast:
+            return (self.contrast,)
         if self.looks_like in (None, self.sequence):
             return ()
         return (f"The input given as {self.sequence} looks like {self.looks_like}.",)
@@ -50,7 +56,13 @@ def _read_nifti(path: Path, sequence: Sequence) -> Source:
     from inference.dicom import from_file_name
 
     volume = read_nifti(path)
-    return Source(sequence, volume, _digest(path), looks_like=_if_sure(*from_file_name(path.name)))
+    return Source(
+        sequence,
+        volume,
+        _digest(path),
+        looks_like=_if_sure(*from_file_name(path.name)),
+        contrast=_contrast(sequence, volume),
+    )
 
 
 def _read_dicom(path: Path, sequence: Sequence) -> Source:
@@ -64,7 +76,15 @@ def _read_dicom(path: Path, sequence: Sequence) -> Source:
         raise error if error.subject else error.about(path.name) from error
     digests = "".join(sorted(_digest(file) for file in originals))
     whole = hashlib.sha256(digests.encode()).hexdigest()
-    return Source(sequence, volume, whole, originals, _if_sure(*recognise(facts.scan)))
+    looks_like = _if_sure(*recognise(facts.scan))
+    return Source(sequence, volume, whole, originals, looks_like, _contrast(sequence, volume))
+
+
+def _contrast(sequence: Sequence, volume: Volume) -> str:
+    from inference.dicom.fingerprint import fingerprint
+    from inference.dicom.recognise import judge
+
+    return judge(None, sequence.lower(), fingerprint(volume)).reason
 
 
 def _if_sure(sequence: Sequence | None, confidence: float) -> Sequence | None:

@@ -69,6 +69,28 @@ def test_the_reference_may_be_another_input(tmp_path):
 
 
 @pytest.mark.usefixtures("_bright")
+def test_a_sequence_that_is_missing_needs_a_model_made_for_the_rest(tmp_path, capsys):
+    t1, _, t2, flair = scans_in(tmp_path)
+
+    status = command.main([t1, "-", t2, flair, "--out", str(tmp_path / "out")])
+
+    assert status == 3
+    assert "T1CE" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("words", [["-", "-", "-", "-"], ["{}", "-", "{}", "{}", "--reference", "T1CE"]])
+def test_what_is_not_there_is_said_before_anything_is_computed(tmp_path, capsys, words):
+    given = iter(scans_in(tmp_path))
+    named = [next(given) if word == "{}" else word for word in words]
+
+    status = command.main([*named, "--out", str(tmp_path / "out")])
+
+    assert status == 3
+    assert "sequence_missing" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_bright")
 def test_files_in_the_wrong_order_are_remarked_on(tmp_path, capsys):
     t1, t1ce, t2, flair = scans_in(tmp_path)
 

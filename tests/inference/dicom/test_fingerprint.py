@@ -44,6 +44,18 @@ def test_slices_may_be_thick_and_stored_in_any_order_and_scale(sequence):
     assert likely(Volume(voxels=(turned * 417 + 30).astype(np.int16), affine=affine)) is sequence
 
 
+def test_air_that_the_scanner_set_to_zero_does_not_make_a_head_a_brain():
+    scan = head(Sequence.T2, has_skull=True)
+    rim = np.indices(scan.voxels.shape).T - np.array(scan.voxels.shape) / 2
+    zeroed = np.where(np.linalg.norm(rim / np.array(scan.voxels.shape) * 2, axis=-1).T > 1.02, 0.0, scan.voxels)
+
+    found = fingerprint(Volume(voxels=zeroed, affine=scan.affine))
+
+    assert np.mean(zeroed == 0) > 0.3
+    assert found["is_stripped"] == 0.0
+    assert looks(found)[Sequence.T2] > 0.9
+
+
 def test_two_scans_of_one_patient_are_told_apart_by_their_vessels():
     before, after = fingerprint(head(Sequence.T1)), fingerprint(head(Sequence.T1CE))
 

@@ -6,7 +6,6 @@ Our stored layout is dcm2niix's: what is compared is compared as it is, with no 
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 from dataclasses import dataclass
 from itertools import product
@@ -113,9 +112,3 @@ def test_a_real_series_is_read_as_dcm2niix_reads_it(tmp_path, case):
         assert place is not None, [(volume.voxels.shape, one.voxels.shape) for one in unmatched]
         unmatched.pop(place)
     assert not unmatched
-
-
-def test_every_reason_is_in_the_docs():
-    named = set(re.findall(r"^\| `(\w+)` \|", DOCS.read_text(), re.MULTILINE))
-
-    assert {code for instead in INSTEAD.values() for code in instead.codes} <= named

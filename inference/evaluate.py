@@ -34,6 +34,8 @@ CSV_NAME = "evaluation.csv"
 _REFERENCE = Sequence.T1CE
 _FAILED = 1
 _NO_CASES = 3
+_NO_MODEL = 4
+_INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,12 @@ def main(words: Several[str]) -> int:
         model = Registry(options.models_folder).find(options.model).ref
     except InferenceError as error:
         sys.stderr.write(f"{error} ({error.code})\n")
-        return 4
+        return _NO_MODEL
     sandbox = Sandbox(device=options.device, models_folder=options.models_folder, threads=options.threads)
     try:
         judged = [_judge(case, options.cases, model, sandbox) for case in cases]
+    except KeyboardInterrupt:
+        return _INTERRUPTED
     finally:
         sandbox.close()
     _print(judged, model)

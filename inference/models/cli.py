@@ -12,11 +12,13 @@ from pathlib import Path
 from inference.contract import Sequence
 from inference.errors import InferenceError, WeightsMismatch
 from inference.models.bundle import BundleChoices, add_bundle
+from inference.models.errors import BundleRefused
 from inference.models.networks import DEFAULT_VIEWS, VIEWS
 from inference.models.registry import BUILTIN_FOLDER, ModelEntry, Registry
 from inference.models.weights import digest_of
 
 PUBLISHED = "brats17"
+INTERRUPTED = 130
 
 
 def main(argv: Many[str]) -> int:
@@ -29,6 +31,11 @@ def main(argv: Many[str]) -> int:
     except InferenceError as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    except OSError as error:
+        sys.stderr.write(f"The machine's disk failed ({error.strerror}).\n")
+        return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return 0
 
 
@@ -44,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     add = commands.add_parser("add", help="take in a MONAI bundle folder (read, never executed), or a published model")
     add.add_argument("bundle", metavar="FOLDER|brats17", help="a bundle folder, or the name of a published model")
     add.add_argument("--from", dest="source", metavar="DIR|URL", help="where the published model's files are")
-    add.add_argument("--views", choices=VIEWS, help="brats17: how it looks (default: wt_axial)")
+    add.add_argument("--views", choices=VIEWS, help="brats17: along which axes it looks (default: all three)")
     add.add_argument("--name")
     add.add_argument("--sequences", type=_sequences, help="order of the inputs, such as T1CE,T1,T2,FLAIR")
     add.add_argument("--channels", type=_words, help="meaning of the outputs, such as TC,WT,ET")
@@ -81,6 +88,8 @@ def _published(registry: Registry, chosen: argparse.Namespace) -> ModelEntry:
 
 
 def _bundle(registry: Registry, chosen: argparse.Namespace) -> ModelEntry:
+    if chosen.source or chosen.views:
+        raise BundleRefused(chosen.bundle, f"is a folder; --from and --views are for {PUBLISHED}")
     choices = BundleChoices(
         name=chosen.name,
         sequences=chosen.sequences,

@@ -37,7 +37,7 @@ CASCADES = frozenset({"MSNetCascade"})
 
 VIEWS = ("axial", "wt_axial", "all")
 """Views of a cascade: axial slices alone; the first stage axial, the others in all three; all stages in all three."""
-DEFAULT_VIEWS = "wt_axial"
+DEFAULT_VIEWS = "all"
 
 MAX_NUMBER = 4096
 """No count, width or size of a sensible network is larger; a bigger number is a way to exhaust memory."""

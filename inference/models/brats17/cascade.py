@@ -50,7 +50,7 @@ VIEWS = {
     "all": (("axial", "sagittal", "coronal"),) * 3,
 }
 """By the choice in the model's description: the views of each stage."""
-_SHARES = {"axial": (0.0, 0.75, 0.88, 1.0), "wt_axial": (0.0, 0.5, 0.75, 1.0), "all": (0.0, 0.75, 0.88, 1.0)}
+_SHARES = {"axial": (0.0, 0.75, 0.88, 1.0), "wt_axial": (0.0, 0.5, 0.75, 1.0), "all": (0.0, 0.75, 0.86, 1.0)}
 """Of the time, at the start of each stage and at the end, as measured."""
 
 _EVERYTHING: Box = (slice(None), slice(None), slice(None))

@@ -18,6 +18,7 @@ from inference.models.registry import Registry
 from inference.predictors import predictor_of
 from tests.inference.models.web import Web, served
 from tests.real_data import model_dir
+from worker_client.translate import model_name
 
 pytestmark = pytest.mark.real_data
 
@@ -129,6 +130,17 @@ def test_it_is_loaded_as_a_cascade_with_the_views_that_were_chosen(added: Path):
     assert not model.network.training
 
 
+def test_a_worker_offers_it_for_all_four_sequences(added: Path):
+    names = [
+        model_name(entry.ref, memory_mb=entry.memory_mb, sequences=entry.sequences)
+        for entry in Registry(added).by_preference()
+    ]
+
+    assert [name.name for name in names] == ["segwire-compact", "brats17"]
+    assert names[1].sequences == ()  # all four
+    assert names[1].memory_mb > 1000
+
+
 @pytest.mark.parametrize(
     "change", [{"kind": "windows"}, {"network": {"name": "MSNetCascade", "arguments": {"views": "none"}}}]
 )
@@ -140,6 +152,12 @@ def test_a_description_of_no_known_kind_is_left_out(added: Path, tmp_path: Path,
     (tmp_path / "brats17@1.0.0" / "manifest.json").write_text(json.dumps({**written, **change}))
 
     assert [entry.name for entry in Registry(tmp_path).entries()] == ["segwire-compact"]
+
+
+def test_options_of_published_models_are_not_taken_for_a_folder(tmp_path: Path, capsys):
+    assert main(["--folder", str(tmp_path), "add", str(tmp_path), "--views", "all"]) == 1
+
+    assert "--views" in capsys.readouterr().err
 
 
 def test_an_unknown_address_says_so_in_one_sentence(tmp_path: Path, capsys):

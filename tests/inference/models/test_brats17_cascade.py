@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import nibabel
@@ -64,11 +65,19 @@ def cascade_model(views: str = "wt_axial", network: torch.nn.Module | None = Non
     return LoadedModel(entry=entry, network=Cascade() if network is None else network, device="cpu")
 
 
-def distances(shape: tuple[int, int, int] = SHAPE) -> np.ndarray:
-    return np.linalg.norm(np.stack(np.indices(shape), axis=-1) - CENTRE, axis=-1)
+@cache
+def distances() -> np.ndarray:
+    """From the centre of the ball, in voxels."""
+    return np.linalg.norm(np.stack(np.indices(SHAPE), axis=-1) - CENTRE, axis=-1)
 
 
 def head() -> Prepared:
+    """The same head for every test, theirs to change."""
+    return Prepared(tensor=_scans().copy(), grid=Grid(shape=SHAPE, affine=np.eye(4)))
+
+
+@cache
+def _scans() -> np.ndarray:
     """A brain with a bright ball in it, off the middle along every axis, brighter towards its centre in three steps."""
     far = distances()
     brain = (
@@ -80,8 +89,7 @@ def head() -> Prepared:
         tensor[0][far < radius] += brighter
     tensor *= brain
     scored = [(image - image[brain].mean()) / image[brain].std() * brain for image in tensor]
-    grid = Grid(shape=SHAPE, affine=np.diag([1.0, 1.0, 1.0, 1.0]))
-    return Prepared(tensor=np.stack(scored).astype(np.float32), grid=grid)
+    return np.stack(scored).astype(np.float32)
 
 
 @pytest.fixture(autouse=True)

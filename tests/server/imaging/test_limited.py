@@ -38,9 +38,8 @@ def test_a_child_reads_a_series_and_another_proves_its_mask(owner, tmp_path, dat
 
     assert files.has_seg
     assert sorted(path.name for path in (data_dir / files.folder).iterdir()) == [
-        "mask.dcm",
-        "mask.nii.gz",
-        "report.json",
+        *(f"key-{number}.dcm" for number in (1, 2, 3)),
+        *("mask.dcm", "mask.nii.gz", "report.dcm", "report.json", "summary.dcm", "summary.pdf"),
     ]
     assert list((data_dir / "staging").iterdir()) == []
 

@@ -38,7 +38,8 @@ QUICK = settings(
 CODES = """
     archive_damaged archive_unsafe archive_encrypted archive_too_large not_an_image not_dicom malformed
     compression_unsupported not_mr mosaic_unsupported no_geometry not_greyscale too_large too_few_slices
-    repeated_positions missing_slices uneven_slices sheared_slices duplicate_instance undecodable not_nifti truncated not_3d not_real not_finite no_orientation affine_singular
+    repeated_positions missing_slices uneven_slices sheared_slices duplicate_instance undecodable
+    not_nifti truncated not_3d not_real not_finite no_orientation affine_singular
     """.split()  # noqa: SIM905 - codes read better as text
 
 

@@ -223,4 +223,8 @@ def listening(stack: Stack, port: int) -> Iterator[subprocess.Popen[bytes]]:
         yield process
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(20)
+        try:
+            process.wait(30)
+        finally:
+            process.kill()
+            process.wait()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import signal
-import threading
+import time
 from typing import Any
 
 from django.conf import settings
@@ -17,6 +17,7 @@ from server.pacs.listener import Caller, Door, Listener
 from server.pacs.spool import Spool
 
 LARGEST_IMAGE_BYTES = 2 << 30
+STOP_LOOK_SECONDS = 0.2
 
 
 class Command(BaseCommand):
@@ -42,16 +43,18 @@ class Command(BaseCommand):
         resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_IMAGE_BYTES, hard))
         spool = Spool(storage.path_of(f"received/{door.aet.replace(' ', '_')}-{door.port}"))
         listener = Listener(door, owner=owner, spool=spool)
-        stop = threading.Event()
+        told = list[int]()
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+            signal.signal(number, lambda number, _: told.append(number))
         try:
             listener.start()
         except OSError as error:
             raise CommandError(f"cannot listen on {door.host}:{door.port} ({error.strerror})") from error
         self.stdout.write(f"{door.aet} listens on {door.host}:{door.port}")
         self.stdout.flush()
-        stop.wait()
+        # Not an Event: a handler that takes the lock its own thread waits with never comes back.
+        while not told:
+            time.sleep(STOP_LOOK_SECONDS)
         listener.stop()
 
 

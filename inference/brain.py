@@ -47,6 +47,9 @@ _BOX_EDGES = (128, 128, 128)
 _EDGES = (256, 256, 256)
 _BOX_MARGIN = 0.1
 _WORK_MM = 2.0
+# By shape: how thick the bridges between brain and scalp may be, and how large a brain so found may be at most.
+_BRIDGES_MM = (4.0, 5.5, 7.0, 8.5)
+_LARGE_ML = 1900.0
 
 
 @dataclass(frozen=True)
@@ -120,17 +123,23 @@ def by_network(scan: Scan) -> npt.NDArray[np.bool_]:
 def by_shape(scan: Scan) -> npt.NDArray[np.bool_]:
     """(X, Y, Z) on the scan's grid: what is neither air and bone nor fat, cut loose from the scalp, the largest piece.
 
-    Cruder than the network: it leaves pieces of the meninges and may lose the tips of the temporal lobes.
+    Wider cuts are tried until a brain's volume is left. Cruder than the network (Dice 0.89 with it on a real case): it
+    leaves pieces of the meninges and may lose the tips of the temporal lobes.
     """
     voxels, spacing = scan.volume.voxels.astype(np.float32), np.asarray(scan.volume.grid.spacing_mm)
     smooth = ndimage.gaussian_filter(voxels, 0.5 * _WORK_MM / spacing)
     head = smooth[scan.seen]
-    low, high = 0.5 * float(np.median(head)), float(np.percentile(head, 98))
+    low, high = 0.5 * float(np.median(head)), float(np.percentile(head, 90))
     tissue = (smooth > low) & (smooth < high)
-    core = _largest(_eroded(tissue, mm=5.0, spacing=spacing))
-    grown = _dilated(core, mm=6.0, spacing=spacing) & (smooth > low)
-    closed = ~_dilated(~_dilated(grown, mm=8.0, spacing=spacing), mm=8.0, spacing=spacing)
-    return np.asarray(ndimage.binary_fill_holes(_largest(closed)), dtype=np.bool_)
+    away = np.asarray(ndimage.distance_transform_edt(tissue, sampling=spacing))
+    found = np.zeros(voxels.shape, dtype=np.bool_)
+    for bridge_mm in _BRIDGES_MM:
+        grown = _dilated(_largest(away > bridge_mm), mm=bridge_mm + 1.0, spacing=spacing) & (smooth > low)
+        closed = ~_dilated(~_dilated(grown, mm=8.0, spacing=spacing), mm=8.0, spacing=spacing)
+        found = np.asarray(ndimage.binary_fill_holes(_largest(closed)), dtype=np.bool_)
+        if np.count_nonzero(found) * scan.volume.grid.voxel_ml <= _LARGE_ML:
+            break
+    return found
 
 
 @lru_cache(maxsize=1)
@@ -189,10 +198,6 @@ def _largest(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     if count <= 1:
         return mask
     return np.asarray(pieces == 1 + np.bincount(pieces.ravel())[1:].argmax(), dtype=np.bool_)
-
-
-def _eroded(mask: npt.NDArray[np.bool_], *, mm: float, spacing: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    return np.asarray(ndimage.distance_transform_edt(mask, sampling=spacing) > mm)
 
 
 def _dilated(mask: npt.NDArray[np.bool_], *, mm: float, spacing: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:

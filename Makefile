@@ -19,7 +19,8 @@ help:  ## list the targets
 setup:  ## virtual environment, packages, browser files, tools for the tests
 	@$(PYTHON) tools/setup.py
 
-demo: setup  ## server, lab worker and a simulated patient, until Ctrl-C (HOST, PORT, DATA_DIR)
+demo:  ## server, lab worker and a simulated patient, until Ctrl-C (HOST, PORT, DATA_DIR)
+	@$(PYTHON) tools/setup.py --no-tools
 	@exec $(VENV_PYTHON) tools/demo.py --host $(HOST) --port $(PORT) --data-dir $(DATA_DIR)
 
 scale-demo: setup  ## two servers, PostgreSQL, Redis, three workers, nginx where it is, until Ctrl-C (PORT)

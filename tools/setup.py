@@ -200,19 +200,21 @@ def install_tools() -> None:
 
 
 def main() -> int:
-    """Set everything up; the exit code is 1 when a step failed."""
+    """Set everything up; the exit code is 1 when a step failed. `--no-tools`: without what only the tests need."""
+    has_tools = "--no-tools" not in sys.argv[1:]
     if sys.version_info < (3, 11):  # noqa: UP036  (the system's python3 may be older)
         say(f"Segwire needs Python 3.11 or newer; this is {platform.python_version()}. Use make PYTHON=python3.11 ...")
         return 1
     say("Setting up Segwire")
     try:
         with ThreadPoolExecutor(max_workers=1) as beside:
-            tools: Future[None] = beside.submit(install_tools)
+            tools: Future[None] | None = beside.submit(install_tools) if has_tools else None
             make_venv()
             install_packages()
             build_web()
-            fetch_ohif()
-            tools.result()
+            if tools is not None:
+                fetch_ohif()
+                tools.result()
     except StepFailed as error:
         say(f"Set-up failed.\n{error}")
         return 1

@@ -12,8 +12,8 @@ from inference.contract import Grid, Label, Sequence
 from inference.models.networks import NetworkSpec, build
 from inference.models.registry import Registry
 from inference.preprocess import prepare
-from inference.training.dataset import WINDOW, region_masks, study_of, window_of, zscore_nonzero
 from inference.scores import region_dice
+from inference.training.dataset import WINDOW, region_masks, study_of, window_of, zscore_nonzero
 from inference.training.evaluate import evaluate_folder
 from inference.training.publish import publish
 from inference.training.simulate import Kind, simulate_patient

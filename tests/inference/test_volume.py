@@ -392,17 +392,3 @@ def test_a_file_is_read_whatever_its_name_says_of_gzip(tmp_path, name, other):
 
 def test_a_run_over_time_is_refused_with_the_number_of_its_volumes(tmp_path):
     assert "holds 3 volumes" in str(refusal(stored(tmp_path, ramp((4, 5, 6, 3)))))
-
-
-def test_the_sform_counts_before_the_qform(tmp_path):
-    """As in nibabel and dcm2niix; where only one is given, that one counts."""
-    other = np.diag([1.0, 1.0, 1.0, 1.0])
-    image = nib.Nifti1Image(ramp(), AFFINE)
-    image.set_sform(AFFINE, code=2)
-    image.set_qform(other, code=1)
-    nib.save(image, tmp_path / "both.nii")
-    image.set_sform(AFFINE, code=0)
-    nib.save(image, tmp_path / "qform.nii")
-
-    assert np.allclose(read_nifti(tmp_path / "both.nii").affine, AFFINE)
-    assert np.allclose(read_nifti(tmp_path / "qform.nii").affine, other)

@@ -123,7 +123,7 @@ def test_a_failure_nobody_foresaw_tells_neither(log: Everything, doctor: User, m
     api = issue_api_token(user=doctor)
     client = Client(raise_request_exception=False)
 
-    def fails(user: Any) -> None:
+    def fails(user: Any, *, uid: str | None = None) -> None:
         raise RuntimeError("out of luck")
 
     monkeypatch.setattr("server.imaging.selectors.studies_for", fails)

@@ -28,7 +28,8 @@ FINE_MM = 1.5
 COARSE_MM = 6.0
 SEED = 7
 BINS = 32
-SAMPLED_SHARE = 0.2
+SAMPLED_SHARE = 0.4
+"""With 0.2 the answer is up to 0.9 degrees off by the choice of points alone, with 0.4 up to 0.25 (seven phantoms)."""
 ROUGH_ITERATIONS = 120
 FINE_ITERATIONS = 10
 HEAD_RADIUS_MM = 60.0
@@ -116,10 +117,12 @@ class _Search:
     def _step(self, method: SimpleITK.ImageRegistrationMethod) -> None:
         """Nothing may be raised through C++; it is kept, and the search ends."""
         try:
-            self._check()
+            if self._raised is None:
+                self._check()
         except BaseException as error:  # noqa: BLE001 - raised again as soon as the search has ended
             self._raised = error
-            method.StopRegistration()
+        if self._raised is not None:
+            method.StopRegistration()  # ends one level only, so the next one asks again
 
 
 def _roughly(method: SimpleITK.ImageRegistrationMethod) -> None:

@@ -14,7 +14,7 @@ from inference.scan import Scan, examine
 from tests.inference import heads, phantoms
 
 ISO = heads.grid((90, 106, 90), spacing_mm=(2.0, 2.0, 2.0))
-THICK = heads.grid((90, 106, 32), spacing_mm=(2.0, 2.0, 5.5))
+THICK = heads.grid((130, 146, 32), spacing_mm=(1.4, 1.4, 5.5))
 SAGITTAL = heads.grid((32, 110, 92), spacing_mm=(5.0, 2.0, 2.0))
 SLAB = heads.grid((100, 116, 20), spacing_mm=(1.8, 1.8, 4.5))
 

@@ -131,7 +131,7 @@ def test_a_sequence_that_no_model_does_without_is_named_and_the_slot_gives_it_ba
 
 @pytest.mark.parametrize(("locale", "size"), [("en-GB", None), ("ko-KR", SMALL)])
 def test_a_swap_is_explained_and_put_right_by_one_click(
-    open_page: Open, study: dict[str, Any], picture: Picture, locale: str, size: dict[str, int] | None
+    open_page: Open, study: dict[str, Any], locale: str, size: dict[str, int] | None
 ) -> None:
     page = open_page("/", locale=locale, size=size)
     t2 = series_of(study, "T2")
@@ -154,7 +154,6 @@ def test_a_swap_is_explained_and_put_right_by_one_click(
     expect(page.get_by_test_id("set-aside").locator("li")).to_have_count(2)
     enter(page.locator(".all-series").locator("xpath=..").locator("summary"))
     page.get_by_test_id("sequences").scroll_into_view_if_needed()
-    picture(page, f"viewer-series.{locale[:2]}")
     enter(page.get_by_test_id("doubt-set"))
     expect(page.get_by_test_id("doubts")).to_be_hidden()
 

@@ -5,6 +5,7 @@ Flow: 6 run
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import math
@@ -154,8 +155,11 @@ def check_affine(affine: npt.NDArray[np.float64]) -> None:
 
 
 def _read_nifti(path: Path) -> Volume:
-    with ExitStack() as until_read:
-        return _volume_of(_open_nifti(path, until_read), path)
+    try:
+        with ExitStack() as until_read:
+            return _volume_of(_open_nifti(path, until_read), path)
+    except MemoryError as error:
+        raise InputInvalid("too_large", "It needs more memory than may be used for one scan.") from error
 
 
 def _volume_of(image: nib.Nifti1Image, path: Path) -> Volume:
@@ -219,6 +223,8 @@ def _stored_voxels(image: nib.Nifti1Image, path: Path) -> npt.NDArray[np.generic
         raw = np.asanyarray(image.dataobj.get_unscaled())
         _check_sum(path)
     except _NIFTI_ERRORS as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:  # the file could not be mapped
+            raise MemoryError from error
         raise InputInvalid("truncated", "It ends before all its voxels have come, or it is damaged.") from error
     slope, intercept = float(image.dataobj.slope), float(image.dataobj.inter)
     native: npt.NDArray[np.generic] = raw.astype(raw.dtype.newbyteorder("="), copy=False)

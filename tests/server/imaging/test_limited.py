@@ -54,7 +54,8 @@ def test_a_child_that_needs_too_much_memory_takes_nobody_with_it_and_the_file_is
         services.ingest_uploaded(owner=owner, files=[SimpleUploadedFile("t1.nii", (data_dir / "t1.nii").read_bytes())])
 
     assert caught.value.extra["refused"][0]["filename"] == "t1.nii"
-    assert caught.value.extra["refused"][0]["code"] == "parser_failed"
+    # Where memory ends depends on what Python has loaded: while the file is read, or after.
+    assert caught.value.extra["refused"][0]["code"] in {"too_large", "parser_failed"}
     assert Study.objects.count() == 0
     assert list((data_dir / "staging").iterdir()) == []
 

@@ -146,8 +146,8 @@ def _finely(method: SimpleITK.ImageRegistrationMethod) -> None:
         numberOfIterations=FINE_ITERATIONS,
         maximumLineIterations=20,
         stepLength=1.0,
-        stepTolerance=0.02,
-        valueTolerance=1e-5,
+        stepTolerance=0.05,
+        valueTolerance=1e-4,
     )
     method.SetOptimizerScales([HEAD_RADIUS_MM] * 3 + [1.0] * 3)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -42,6 +43,7 @@ def test_it_comes_up_finishes_a_job_and_ends_on_ctrl_c(tmp_path: Path) -> None:
         demo = subprocess.Popen(
             [sys.executable, "-u", "tools/scale_demo.py", "--port", str(port), "--no-patient"],
             cwd=ROOT,
+            env={name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"},
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,

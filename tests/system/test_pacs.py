@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import signal
 import sqlite3
 import subprocess
@@ -214,7 +213,7 @@ def listening(stack: Stack, port: int) -> Iterator[subprocess.Popen[bytes]]:
         process = subprocess.Popen(
             [sys.executable, "manage.py", "dicom_listen", *options, "--owner", "doctor"],
             cwd=ROOT,
-            env={**os.environ, **stack.env},
+            env=stack.env,
             stdout=log,
             stderr=log,
         )

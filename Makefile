@@ -28,7 +28,7 @@ scale-demo: setup  ## two servers, PostgreSQL, Redis, three workers, nginx where
 
 test: setup web-tests  ## every test
 	@$(VENV_PYTHON) -m pytest $(FAST_TESTS) -n 2 --dist loadfile
-	@$(VENV_PYTHON) -m pytest tests/system tests/browser -n 2 --dist loadfile
+	@$(VENV_PYTHON) -m pytest tests/browser tests/system -n 2 --dist loadfile
 
 check: setup lint web-tests fast-tests  ## format, lint, types, import rules, fast tests
 

@@ -93,6 +93,7 @@ def test_the_built_in_model_finds_a_real_tumour():
     assert heads.dice(np.isin(found.labels, whole), np.isin(truth, whole)) >= 0.75
 
 
+@pytest.mark.campaign
 @pytest.mark.real_data
 def test_a_raw_clinical_case_on_four_grids_ends_on_the_grid_of_t1ce():
     scans = real_scans("tcga_fg_6692/raw")

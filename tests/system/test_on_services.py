@@ -40,6 +40,7 @@ def run_again(*paths: str, **environment: str) -> subprocess.CompletedProcess[st
     )
 
 
+@pytest.mark.faults
 def test_the_database_tests_pass_on_postgresql_with_redis_between_the_sockets(tmp_path: Path) -> None:
     with postgres_server(tmp_path / "postgres") as postgres, redis_server(tmp_path / "redis") as redis:
         done = run_again(*ON_POSTGRES_AND_REDIS, DATABASE_URL=postgres.url, REDIS_URL=redis.url)

@@ -36,6 +36,7 @@ def signed_in(url: str, *, username: str, password: str) -> httpx.Client:
     return client
 
 
+@pytest.mark.faults
 def test_it_comes_up_finishes_a_job_and_ends_on_ctrl_c(tmp_path: Path) -> None:
     require_tool("redis-server", package="redis-server")
     port, log = free_port(), tmp_path / "demo.log"

@@ -270,6 +270,7 @@ def test_nginx_takes_what_a_server_takes_and_refuses_the_rest_in_the_same_words(
     assert taken.status_code == 422
 
 
+@pytest.mark.faults
 def test_who_never_finishes_the_headers_is_hung_up_on(cluster: Cluster) -> None:
     """Every byte began the time-out anew, so that a few hundred lines a minute could hold any number of sockets."""
     address = ("127.0.0.1", cluster.ports["server"])

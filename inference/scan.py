@@ -15,6 +15,7 @@ import numpy.typing as npt
 from inference.align import sub_grid
 from inference.contract import Grid, Sequence, Volume
 from inference.errors import InputInvalid
+from inference.thresholds import otsu
 from inference.volume import check_affine
 
 MIN_SLICES = 4
@@ -87,7 +88,9 @@ def _scan_of(sequence: Sequence, volume: Volume) -> Scan:
     if lowest == highest:
         raise InputInvalid("empty" if lowest == 0 else "constant", f"Every voxel is {lowest:g}; it shows nothing.")
     background = plain_background(volume.voxels)
-    threshold = float(otsu(volume.voxels, lowest, highest) if background is None else background)
+    threshold = background
+    if threshold is None:
+        threshold = otsu(volume.voxels[::2, ::2, ::2], within=(lowest, highest))
     seen = _seen(volume.voxels, background, threshold)
     seen_ml = float(np.count_nonzero(seen)) * volume.grid.voxel_ml
     if seen_ml < MIN_FOREGROUND_ML:
@@ -107,18 +110,6 @@ def plain_background(voxels: npt.NDArray[np.generic]) -> float | None:
     values, counts = np.unique(shell, return_counts=True)
     commonest = counts.argmax()
     return float(values[commonest]) if counts[commonest] >= _PLAIN_BACKGROUND_SHARE * shell.size else None
-
-
-def otsu(voxels: npt.NDArray[np.generic], lowest: float, highest: float) -> float:
-    """The threshold that best parts air from head (Otsu 1979), on 256 bins of every second voxel an axis."""
-    counts, edges = np.histogram(voxels[::2, ::2, ::2], bins=256, range=(lowest, highest))
-    centres = (edges[:-1] + edges[1:]) / 2
-    below = np.cumsum(counts)[:-1]
-    above = counts.sum() - below
-    sums = np.cumsum(counts * centres)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = below * above * (sums[:-1] / below - (sums[-1] - sums[:-1]) / above) ** 2
-    return float(edges[1:-1][np.nanargmax(between)])
 
 
 def _box(seen: npt.NDArray[np.bool_], grid: Grid) -> Grid:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from inference.contract import Volume
+from inference.thresholds import otsu
 from inference.volume import to_ras
 
 Field = npt.NDArray[np.float32]
@@ -110,7 +111,7 @@ def _head_or_brain(scan: Field, spacing: npt.NDArray[np.float64], background_sha
 def _head(scan: Field, spacing: npt.NDArray[np.float64], *, is_stripped: bool) -> Where:
     """The largest bright thing, slice by slice without holes, down to `UPPER_MM` from its top."""
     top = float(np.percentile(scan, 99.5))
-    floor = 1e-3 * top if is_stripped else 0.5 * _otsu(np.clip(scan, 0.0, top))
+    floor = 1e-3 * top if is_stripped else 0.5 * otsu(np.clip(scan, 0.0, top))
     pieces, count = ndimage.label(ndimage.binary_opening(scan > floor))
     if not count:
         return np.zeros(scan.shape, np.bool_)
@@ -121,18 +122,6 @@ def _head(scan: Field, spacing: npt.NDArray[np.float64], *, is_stripped: bool) -
     highest = int(np.flatnonzero(closed.any(axis=(0, 1)))[-1])
     closed[:, :, : max(0, highest + 1 - round(UPPER_MM / spacing[2]))] = False
     return np.asarray(closed, np.bool_)
-
-
-def _otsu(values: Field) -> float:
-    """The threshold that best parts dark from bright (Otsu 1979)."""
-    counts, edges = np.histogram(values, bins=256)
-    centres = (edges[:-1] + edges[1:]) / 2
-    below = np.cumsum(counts)[:-1]
-    above = counts.sum() - below
-    sums = np.cumsum(counts * centres)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = below * above * (sums[:-1] / below - (sums[-1] - sums[:-1]) / above) ** 2
-    return float(edges[1:-1][np.nanargmax(between)]) if np.isfinite(between).any() else float(edges[0])
 
 
 def _depth(head: Where, spacing: npt.NDArray[np.float64]) -> Field:
